@@ -9,12 +9,18 @@ export interface LinkInfo {
   readonly index: number;
   /** The index of the other end of a veth pair, in its own namespace. */
   readonly peerIndex: number | undefined;
+  /** The interface that it is on, or the other end of a veth pair, if that is in the same namespace; empty if none. */
+  readonly parent: string;
   /** The hardware address. For a tunnel it is the address of its end; empty if there is none. */
   readonly mac: string;
   /** The bridge that it is a port of; empty if none. */
   readonly master: string;
   /** As in `veth` or `bridge`; empty for a device of the machine, and unless `ip` runs with `-d`. */
   readonly kind: string;
+  /** Of a macvlan or an ipvlan, as in `bridge` or `l2`; empty for others, and unless `ip` runs with `-d`. */
+  readonly mode: string;
+  /** Of a vlan; undefined for others, and unless `ip` runs with `-d`. */
+  readonly vlanId: number | undefined;
   /** As in `ether` or `loopback`. */
   readonly type: string;
   readonly mtu: number;
@@ -47,15 +53,20 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
   const text = (key: string) => String(shown[key] ?? "");
   const list = (key: string) => Array.isArray(shown[key]) ? shown[key] : [];
   const flags = list("flags");
-  const info = shown.linkinfo as { readonly info_kind?: string } | undefined;
+  const info = shown.linkinfo as { readonly info_kind?: string; readonly info_data?: unknown } | undefined;
+  const kind = info?.info_kind ?? "";
+  const [data = {}] = objectsIn([info?.info_data]);
   return {
     name: text("ifname"),
     altNames: list("altnames").map(String),
     index: Number(shown.ifindex ?? 0),
     peerIndex: shown.link_index === undefined ? undefined : Number(shown.link_index),
+    parent: text("link"),
     mac: text("address"),
     master: text("master"),
-    kind: info?.info_kind ?? "",
+    kind,
+    mode: kind === "macvlan" || kind === "ipvlan" ? String(data.mode ?? "") : "",
+    vlanId: kind === "vlan" && typeof data.id === "number" ? data.id : undefined,
     type: text("link_type"),
     mtu: Number(shown.mtu ?? 0),
     isUp: flags.includes("UP"),

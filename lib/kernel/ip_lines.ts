@@ -2,7 +2,9 @@ import { bitsOf, type Cidr, formatCidr, formatIp, networkOf } from "../cni/addre
 import type {
   AddRoute,
   AddRule,
+  CreateLink,
   CreateVeth,
+  LinkType,
   NextHop,
   Operation,
   RemoveRoute,
@@ -41,9 +43,14 @@ function wordsOf(
     }
     case "create-bridge":
       return { names: [operation.name, operation.mac], texts: [] };
+    case "create-link": {
+      const { name, mac, link, netns = "" } = operation;
+      const master = link.type === "dummy" ? undefined : link.master;
+      return { names: [name, mac, master].filter((word) => word !== undefined), texts: [netns] };
+    }
     case "set-link": {
-      const { name, mac, alias = "" } = operation;
-      return { names: mac === undefined ? [name] : [name, mac], texts: [alias] };
+      const { name, newName, mac, alias = "" } = operation;
+      return { names: [name, newName, mac].filter((word) => word !== undefined), texts: [alias] };
     }
     case "add-address":
     case "remove-address":
@@ -76,6 +83,8 @@ function lineOf(operation: Operation, isLast: boolean): string {
       return vethLine(operation);
     case "create-bridge":
       return `link add name ${operation.name} address ${operation.mac}${mtuWords(operation.mtu)} type bridge`;
+    case "create-link":
+      return createLine(operation);
     case "set-port":
       return portLine(operation);
     case "set-link":
@@ -117,6 +126,33 @@ function vethLine({ name, mac, mtu, bridge, peer }: CreateVeth): string {
     `peer name ${peer.name} address ${peer.mac}${mtuWords(mtu)} netns "${peer.netns}"`;
 }
 
+function createLine({ name, mac, mtu, netns, link }: CreateLink): string {
+  return [
+    "link add",
+    ...(link.type === "dummy" ? [] : [`link ${link.master}`]),
+    `name ${name}`,
+    ...(mac === undefined ? [] : [`address ${mac}`]),
+    ...(mtu === undefined ? [] : [`mtu ${mtu}`]),
+    ...(netns === undefined ? [] : [`netns "${netns}"`]),
+    `type ${typeWords(link)}`,
+  ].join(" ");
+}
+
+function typeWords(link: LinkType): string {
+  switch (link.type) {
+    case "macvlan": {
+      const queue = link.broadcastQueue === undefined ? "" : ` bcqueuelen ${link.broadcastQueue}`;
+      return `macvlan mode ${link.mode}${queue}`;
+    }
+    case "ipvlan":
+      return `ipvlan mode ${link.mode}`;
+    case "vlan":
+      return `vlan id ${link.id}`;
+    case "dummy":
+      return "dummy";
+  }
+}
+
 function mtuWords(mtu: number | undefined): string {
   return mtu === undefined ? "" : ` mtu ${mtu}`;
 }
@@ -125,9 +161,12 @@ function portLine({ name, hairpin, isolated }: SetPort): string {
   return `link set dev ${name} type bridge_slave hairpin ${onOff(hairpin)} isolated ${onOff(isolated)}`;
 }
 
-function linkLine({ name, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: SetLink): string {
+function linkLine(
+  { name, newName, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: SetLink,
+): string {
   return [
     `link set dev ${name}`,
+    ...(newName === undefined ? [] : [`name ${newName}`]),
     ...(up === undefined ? [] : [up ? "up" : "down"]),
     ...(promiscuous === undefined ? [] : [`promisc ${onOff(promiscuous)}`]),
     ...(allMulticast === undefined ? [] : [`allmulticast ${onOff(allMulticast)}`]),

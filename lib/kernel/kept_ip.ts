@@ -60,8 +60,18 @@ function namesIn(operation: SessionOperation): { readonly old: readonly string[]
       return { old: operation.bridge === undefined ? [] : [operation.bridge], new: operation.name };
     case "create-bridge":
       return { old: [], new: operation.name };
-    case "set-port":
+    case "create-link":
+      return {
+        old: operation.link.type === "dummy" ? [] : [operation.link.master],
+        // In another namespace `ip` remembers no name of it.
+        ...operation.netns === undefined ? { new: operation.name } : {},
+      };
     case "set-link":
+      return {
+        old: [operation.name],
+        ...operation.newName === undefined ? {} : { new: operation.newName },
+      };
+    case "set-port":
     case "remove-link":
     case "show-link":
       return { old: [operation.name] };
@@ -138,7 +148,7 @@ class KeptIp {
     return outcome.done && names.every((name, at) => shows(readList(outcome.printed[at] ?? ""), name));
   }
 
-  /** Whether the answers are about the interfaces that were asked for, with bridges that have their names now. */
+  /** Whether the answers are about the interfaces that were asked for, on others that have their names now. */
   async #areTrue(
     lists: readonly (readonly unknown[])[],
     questions: readonly ShowLink[],
@@ -146,13 +156,15 @@ class KeptIp {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     if (!questions.every(({ name }, at) => shows(lists[at] ?? [], name))) return false;
-    // Of a bridge `ip` has the index, and prints the name that it remembers.
+    // Of a bridge, or of what it is on, `ip` has the index, and prints the name that it remembers.
     const asked = new Set(questions.map(({ name }) => name));
-    const masters = new Set(
-      lists.flatMap(parseLinks).map(({ master }) => master).filter((name) => name !== ""),
+    const others = new Set(
+      lists.flatMap(parseLinks).flatMap(({ master, parent }) => [master, parent]).filter((name) =>
+        name !== ""
+      ),
     );
-    for (const master of masters) this.#current().names.add(master);
-    return await this.#means([...masters].filter((name) => before.has(name) && !asked.has(name)), signal);
+    for (const other of others) this.#current().names.add(other);
+    return await this.#means([...others].filter((name) => before.has(name) && !asked.has(name)), signal);
   }
 
   /** Carries out operations; `places` are theirs in the call, if it has others. */

@@ -4,9 +4,12 @@ import { ipOf, printIp } from "./ip_bytes.ts";
 import { linkType, PRINTED_TYPES } from "./link_type.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
 import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
+import { IPVLAN_MODES, MACVLAN_MODES } from "./operation.ts";
 
-/** An interface, without what other answers say: the name of the bridge, and the addresses. */
-export interface AnsweredLink extends Omit<LinkInfo, "master" | "addresses"> {
+/** An interface, without what other answers say: the names of the bridge and of the parent, and the addresses. */
+export interface AnsweredLink extends Omit<LinkInfo, "master" | "parent" | "addresses"> {
+  /** The index of the parent; 0 if none, or if it is in another namespace. */
+  readonly parentIndex: number;
   /** The index of the bridge that it is a port of; 0 if none. */
   readonly masterIndex: number;
 }
@@ -28,9 +31,12 @@ export function readLink(message: NetlinkMessage, reader: NetlinkReader): Answer
     altNames: found.altNames,
     index: reader.i32(start + ifi_index, end),
     peerIndex: found.isElsewhere && found.link !== 0 ? found.link : undefined,
+    parentIndex: found.isElsewhere ? 0 : found.link,
     mac: printHardwareAddress(found.address, type),
     masterIndex: found.master,
     kind: found.kind,
+    mode: modeOf(found),
+    vlanId: found.kind === "vlan" ? found.data.get(NETLINK.IFLA_VLAN_ID) : undefined,
     type: linkType(type),
     mtu: found.mtu,
     isUp: (flags & LIBC.IFF_UP) !== 0,
@@ -55,6 +61,8 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
     master: 0,
     state: -1,
     kind: "",
+    /** What is special about the kind: numbers by their type. */
+    data: new Map<number, number>(),
     alias: "",
   };
   reader.attributes(start, end, (type, start, end) => {
@@ -87,7 +95,7 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
         found.alias = reader.text(start, end);
         break;
       case NETLINK.IFLA_LINKINFO:
-        found.kind = textOf(reader, start, end, NETLINK.IFLA_INFO_KIND)[0] ?? "";
+        readKind(reader, start, end, found);
         break;
       case NETLINK.IFLA_PROP_LIST:
         found.altNames = textOf(reader, start, end, NETLINK.IFLA_ALT_IFNAME);
@@ -95,6 +103,37 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
     }
   });
   return found;
+}
+
+/** The data of other kinds is not read: their attributes have other lengths. */
+const READ_KINDS: readonly string[] = ["macvlan", "ipvlan", "vlan"];
+
+/** Reads the kind, and the numbers that are special about it; the kernel writes the kind first. */
+function readKind(
+  reader: NetlinkReader,
+  start: number,
+  end: number,
+  found: { kind: string; readonly data: Map<number, number> },
+): void {
+  found.kind = textOf(reader, start, end, NETLINK.IFLA_INFO_KIND)[0] ?? "";
+  if (!READ_KINDS.includes(found.kind)) return;
+  reader.attributes(start, end, (type, start, end) => {
+    if (type !== NETLINK.IFLA_INFO_DATA) return;
+    reader.attributes(start, end, (type, start, end) => {
+      if (end - start === 2) found.data.set(type, reader.u16(start, end));
+      else if (end - start === 4) found.data.set(type, reader.u32(start, end));
+    });
+  });
+}
+
+function modeOf(
+  { kind, data }: { readonly kind: string; readonly data: ReadonlyMap<number, number> },
+): string {
+  if (kind === "macvlan") {
+    const bits = data.get(NETLINK.IFLA_MACVLAN_MODE);
+    return MACVLAN_MODES.find((_, at) => bits === 1 << at) ?? "";
+  }
+  return kind === "ipvlan" ? IPVLAN_MODES[data.get(NETLINK.IFLA_IPVLAN_MODE) ?? -1] ?? "" : "";
 }
 
 const NO_BYTES: Uint8Array = new Uint8Array();

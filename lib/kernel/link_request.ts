@@ -1,7 +1,7 @@
 import { LIBC } from "../host/libc_constants.ts";
 import { NETLINK } from "./netlink_constants.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
-import type { CreateBridge, CreateVeth, SetLink, SetPort } from "./operation.ts";
+import type { CreateBridge, CreateLink, CreateVeth, LinkType, SetLink, SetPort } from "./operation.ts";
 
 const { IFF_UP, IFF_PROMISC, IFF_ALLMULTI } = LIBC;
 const CREATE = NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE | NETLINK.NLM_F_EXCL;
@@ -69,6 +69,55 @@ export function createBridge({ name, mac, mtu }: CreateBridge): NetlinkRequest {
   return writer.end();
 }
 
+/** Makes an interface; `master` is an index, `netns` a descriptor. */
+export function createLink(
+  { name, mac, mtu, link }: CreateLink,
+  { master, netns }: { readonly master: number | undefined; readonly netns: number | undefined },
+): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, CREATE);
+  linkHeader(writer, {});
+  writer.attributeText(NETLINK.IFLA_IFNAME, name);
+  if (master !== undefined) writer.attributeU32(NETLINK.IFLA_LINK, master);
+  if (mac !== undefined) writer.attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
+  if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
+  if (netns !== undefined) writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
+  writer.nested(NETLINK.IFLA_LINKINFO, () => {
+    writer.attributeText(NETLINK.IFLA_INFO_KIND, link.type);
+    if (link.type !== "dummy") writer.nested(NETLINK.IFLA_INFO_DATA, () => linkData(writer, link));
+  });
+  return writer.end({ waits: true });
+}
+
+const MACVLAN_BITS = {
+  private: NETLINK.MACVLAN_MODE_PRIVATE,
+  vepa: NETLINK.MACVLAN_MODE_VEPA,
+  bridge: NETLINK.MACVLAN_MODE_BRIDGE,
+  passthru: NETLINK.MACVLAN_MODE_PASSTHRU,
+  source: NETLINK.MACVLAN_MODE_SOURCE,
+} as const;
+
+const IPVLAN_NUMBERS = {
+  l2: NETLINK.IPVLAN_MODE_L2,
+  l3: NETLINK.IPVLAN_MODE_L3,
+  l3s: NETLINK.IPVLAN_MODE_L3S,
+} as const;
+
+function linkData(writer: NetlinkWriter, link: Exclude<LinkType, { type: "dummy" }>): void {
+  switch (link.type) {
+    case "macvlan":
+      writer.attributeU32(NETLINK.IFLA_MACVLAN_MODE, MACVLAN_BITS[link.mode]);
+      if (link.broadcastQueue !== undefined) {
+        writer.attributeU32(NETLINK.IFLA_MACVLAN_BC_QUEUE_LEN, link.broadcastQueue);
+      }
+      break;
+    case "ipvlan":
+      writer.attributeU16(NETLINK.IFLA_IPVLAN_MODE, IPVLAN_NUMBERS[link.mode]);
+      break;
+    case "vlan":
+      writer.attributeU16(NETLINK.IFLA_VLAN_ID, link.id);
+  }
+}
+
 /** Changes the port with that index. */
 export function setPort({ hairpin, isolated }: SetPort, index: number): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, NETLINK.NLM_F_ACK);
@@ -85,7 +134,7 @@ export function setPort({ hairpin, isolated }: SetPort, index: number): NetlinkR
 
 /** Changes the interface with that index. */
 export function setLink(
-  { up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: Omit<SetLink, "kind" | "name">,
+  { newName, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: Omit<SetLink, "kind" | "name">,
   index: number,
 ): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, NETLINK.NLM_F_ACK);
@@ -96,6 +145,7 @@ export function setLink(
   const wanted = [bits(up, IFF_UP), bits(promiscuous, IFF_PROMISC), bits(allMulticast, IFF_ALLMULTI)];
   const merged = (of: "flags" | "change") => wanted.reduce((all, each) => all | each[of], 0);
   linkHeader(writer, { index, flags: merged("flags"), change: merged("change") });
+  if (newName !== undefined) writer.attributeText(NETLINK.IFLA_IFNAME, newName);
   if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
   if (txQueueLength !== undefined) writer.attributeU32(NETLINK.IFLA_TXQLEN, txQueueLength);
   if (mac !== undefined) writer.attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));

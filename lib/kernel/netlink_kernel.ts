@@ -11,7 +11,7 @@ import {
   type KernelProblem,
   type SysctlPlace,
 } from "./kernel.ts";
-import { createBridge, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
+import { createBridge, createLink, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";
 import { NetlinkError } from "./netlink_reply.ts";
 import { NetlinkSocket } from "./netlink_socket.ts";
@@ -184,15 +184,28 @@ class Steps {
         await this.#socket.change(createVeth(operation, { bridge, netns: netns.fd }));
         return undefined;
       }
+      case "create-link": {
+        const { link, netns: path } = operation;
+        const master = link.type === "dummy" ? undefined : await this.#indexOf(link.master);
+        using netns = path === undefined ? undefined : new NetnsFile(this.#libc, path);
+        await this.#socket.change(createLink(operation, { master, netns: netns?.fd }));
+        return undefined;
+      }
       default:
         await this.#socket.change(await this.#requestOf(operation));
         // The name may belong to another interface from now on.
-        if (operation.kind === "remove-link") this.#indices.clear();
+        if (
+          operation.kind === "remove-link" || operation.kind === "set-link" && operation.newName !== undefined
+        ) {
+          this.#indices.clear();
+        }
         return undefined;
     }
   }
 
-  async #requestOf(change: Exclude<Change, { kind: "create-veth" }>): Promise<NetlinkRequest> {
+  async #requestOf(
+    change: Exclude<Change, { kind: "create-veth" | "create-link" }>,
+  ): Promise<NetlinkRequest> {
     switch (change.kind) {
       case "create-bridge":
         return createBridge(change);

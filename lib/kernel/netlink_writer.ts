@@ -53,6 +53,11 @@ export class NetlinkWriter {
     return this.attribute(type, Uint8Array.of(value));
   }
 
+  /** An attribute with a number of two bytes. */
+  attributeU16(type: number, value: number): this {
+    return this.attribute(type, Uint8Array.of(value & 0xff, value >> 8));
+  }
+
   /** An attribute with a number of four bytes. */
   attributeU32(type: number, value: number): this {
     return this.u16(NETLINK_SIZES.nlattr + 4).u16(type).u32(value);

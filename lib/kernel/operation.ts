@@ -10,6 +10,7 @@ export type Operation = Change | Question;
 export type Change =
   | CreateVeth
   | CreateBridge
+  | CreateLink
   | SetPort
   | SetLink
   | RemoveLink
@@ -49,6 +50,47 @@ export interface CreateBridge {
   readonly mtu?: number | undefined;
 }
 
+/** How a macvlan treats the packets between the interfaces on its master, in the order of the kernel's bits. */
+export const MACVLAN_MODES = ["private", "vepa", "bridge", "passthru", "source"] as const;
+
+/** One of {@linkcode MACVLAN_MODES}. */
+export type MacvlanMode = typeof MACVLAN_MODES[number];
+
+/** What an ipvlan decides by, in the order of the kernel's numbers. */
+export const IPVLAN_MODES = ["l2", "l3", "l3s"] as const;
+
+/** One of {@linkcode IPVLAN_MODES}. */
+export type IpvlanMode = typeof IPVLAN_MODES[number];
+
+/** A kind of interface, with what is special about it; `master` is the interface that it is on. */
+export type LinkType =
+  | {
+    readonly type: "macvlan";
+    readonly master: string;
+    readonly mode: MacvlanMode;
+    /** So many packets to all may wait; the longest one of the interfaces on the master counts. @default {that of the kernel} */
+    readonly broadcastQueue?: number | undefined;
+  }
+  | { readonly type: "ipvlan"; readonly master: string; readonly mode: IpvlanMode }
+  | { readonly type: "vlan"; readonly master: string; readonly id: number }
+  | { readonly type: "dummy" };
+
+/**
+ * Makes an interface, down. It may be made in another namespace than the one of its master: that is where the operation takes
+ * effect. Kernels before 6.14 refuse it then if the namespace of the master has an interface of that name.
+ */
+export interface CreateLink {
+  readonly kind: "create-link";
+  readonly name: string;
+  readonly link: LinkType;
+  /** @default {the kernel chooses, or it is that of the master} */
+  readonly mac?: string | undefined;
+  /** In bytes. @default {that of the kernel, or of the master} */
+  readonly mtu?: number | undefined;
+  /** The path of the namespace of the interface. @default {that of the master} */
+  readonly netns?: string | undefined;
+}
+
 /** Changes how a bridge treats one of its ports. */
 export interface SetPort {
   readonly kind: "set-port";
@@ -63,6 +105,8 @@ export interface SetPort {
 export interface SetLink {
   readonly kind: "set-link";
   readonly name: string;
+  /** Its name afterwards; it must be down. */
+  readonly newName?: string | undefined;
   readonly up?: boolean | undefined;
   readonly promiscuous?: boolean | undefined;
   readonly allMulticast?: boolean | undefined;
@@ -250,6 +294,11 @@ export function describeOperation(operation: Operation): string {
         `${quoted(operation.peer.name)} in "${operation.peer.netns}"`;
     case "create-bridge":
       return `create the bridge ${quoted(operation.name)}`;
+    case "create-link": {
+      const { link, name, netns } = operation;
+      const on = link.type === "dummy" ? "" : ` on ${quoted(link.master)}`;
+      return `create the ${link.type} ${quoted(name)}${on}${netns === undefined ? "" : ` in "${netns}"`}`;
+    }
     case "set-port":
       return `change the bridge port ${quoted(operation.name)}`;
     case "set-link":

@@ -28,7 +28,7 @@ export async function findLink(socket: NetlinkSocket, which: number | string): P
 export async function showLink(socket: NetlinkSocket, name: string): Promise<LinkInfo> {
   const link = await findLink(socket, name);
   const addresses = await addressesOf(socket, link.index);
-  return shown(link, await new LinkNames(socket, [link]).of(link.masterIndex), addresses.get(link.index));
+  return await shown(link, new LinkNames(socket, [link]), addresses.get(link.index));
 }
 
 /** Shows interfaces, see {@linkcode ShowLinks}. @throws {NetlinkError} */
@@ -44,17 +44,17 @@ export async function showLinks(
   for (const link of links) {
     // The kernel may know no such filter.
     if (of !== undefined && link.kind !== of || master !== undefined && link.masterIndex !== master) continue;
-    result.push(shown(link, await names.of(link.masterIndex), known?.get(link.index)));
+    result.push(await shown(link, names, known?.get(link.index)));
   }
   return result;
 }
 
-function shown(
-  { masterIndex: _, ...link }: AnsweredLink,
-  master: string,
+async function shown(
+  { masterIndex, parentIndex, ...link }: AnsweredLink,
+  names: LinkNames,
   addresses: readonly LinkAddress[] = [],
-): LinkInfo {
-  return { ...link, master, addresses };
+): Promise<LinkInfo> {
+  return { ...link, parent: await names.of(parentIndex), master: await names.of(masterIndex), addresses };
 }
 
 /** The names of interfaces, some of which are known already. */

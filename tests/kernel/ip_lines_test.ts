@@ -8,7 +8,7 @@ import {
   needsNumbers,
   unwritableIn,
 } from "../../lib/kernel/ip_lines.ts";
-import type { CreateVeth, Operation } from "../../lib/kernel/operation.ts";
+import type { CreateLink, CreateVeth, LinkType, Operation } from "../../lib/kernel/operation.ts";
 
 const cidr = (text: string) => parseCidr(text)!;
 const ip = (text: string) => parseIp(text)!;
@@ -62,6 +62,32 @@ Deno.test("links are made, changed and removed by their names", () => {
     'link set dev br0 alias ""',
     "link set dev br0 allmulticast on mtu 1400 txqueuelen 0",
     "link delete dev veth1",
+  ]);
+  assertEquals(
+    lineOf({ kind: "set-link", name: "a0", newName: "b0", up: true }),
+    "link set dev a0 name b0 up",
+  );
+});
+
+Deno.test("a link on a master is made with what is special about its kind, in another namespace if that is named", () => {
+  const made = (link: LinkType, more: Partial<CreateLink> = {}) =>
+    lineOf({ kind: "create-link", name: "eth0", link, ...more });
+  const lines = [
+    made({ type: "macvlan", master: "up0", mode: "bridge" }, { netns: "/run/netns/a b" }),
+    made({ type: "macvlan", master: "up0", mode: "passthru", broadcastQueue: 9 }, {
+      mac: "02:00:00:00:00:01",
+      mtu: 1400,
+    }),
+    made({ type: "ipvlan", master: "up0", mode: "l3s" }, { mtu: 1400 }),
+    made({ type: "vlan", master: "up0", id: 0 }),
+    made({ type: "dummy" }, { mac: "02:00:00:00:00:01" }),
+  ];
+  assertEquals(lines, [
+    'link add link up0 name eth0 netns "/run/netns/a b" type macvlan mode bridge',
+    "link add link up0 name eth0 address 02:00:00:00:00:01 mtu 1400 type macvlan mode passthru bcqueuelen 9",
+    "link add link up0 name eth0 mtu 1400 type ipvlan mode l3s",
+    "link add link up0 name eth0 type vlan id 0",
+    "link add name eth0 address 02:00:00:00:00:01 type dummy",
   ]);
 });
 
@@ -221,7 +247,12 @@ Deno.test("words that ip would misread are found, wherever they are", () => {
       { ...VETH, peer: { ...VETH.peer, netns: bad } },
       { kind: "create-bridge", name: bad, mac: "02:00:00:00:00:03" },
       { kind: "set-port", name: bad, hairpin: false, isolated: false },
+      { kind: "create-link", name: bad, link: { type: "dummy" } },
+      { kind: "create-link", name: "eth0", link: { type: "vlan", master: bad, id: 5 } },
+      { kind: "create-link", name: "eth0", mac: bad, link: { type: "dummy" } },
+      { kind: "create-link", name: "eth0", netns: bad, link: { type: "dummy" } },
       { kind: "set-link", name: bad },
+      { kind: "set-link", name: "eth0", newName: bad },
       { kind: "set-link", name: "eth0", mac: bad },
       { kind: "set-link", name: "eth0", alias: bad },
       { kind: "remove-link", name: bad },

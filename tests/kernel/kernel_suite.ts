@@ -2,6 +2,7 @@
 import { addressSuite } from "./address_suite.ts";
 import { callSuite } from "./call_suite.ts";
 import type { TestedKernel } from "./kernels.ts";
+import { createLinkSuite } from "./create_link_suite.ts";
 import { linkSuite } from "./link_suite.ts";
 import { netnsSuite } from "./netns_suite.ts";
 import { routeSuite } from "./route_suite.ts";
@@ -12,6 +13,7 @@ import { sysctlSuite } from "./sysctl_suite.ts";
 /** Registers all tests for one implementation. */
 export function kernelSuite(tested: TestedKernel): void {
   linkSuite(tested);
+  createLinkSuite(tested);
   addressSuite(tested);
   showSuite(tested);
   routeSuite(tested);

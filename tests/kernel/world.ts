@@ -8,6 +8,7 @@ import { createNetns, runInside } from "../../lib/host/netns.ts";
 import { type Kernel, KernelError, type KernelOptions, type KernelProblem } from "../../lib/kernel/kernel.ts";
 import type { Operation } from "../../lib/kernel/operation.ts";
 import { need } from "../root/need.ts";
+import { type Feature, needKernel } from "../root/plugins_kernel.ts";
 import { unmountBelow } from "../root/unmount.ts";
 import type { TestedKernel } from "./kernels.ts";
 
@@ -32,16 +33,18 @@ export interface World {
   ): Promise<KernelError>;
 }
 
-/** Registers a test that gets a world of its own. */
+/** Registers a test that gets a world of its own; a kernel without one of the features skips it. */
 export function worldTest(
   { name, isHere, make }: TestedKernel,
   sentence: string,
   fn: (world: World) => Promise<void>,
+  features: readonly Feature[] = [],
 ): void {
   const { ignore } = need("root", "ip");
+  const wanted = needKernel(`${name}: ${sentence}`, ...features);
   Deno.test({
-    name: `${name}: ${sentence}`,
-    ignore: ignore || !isHere,
+    name: wanted.name,
+    ignore: ignore || wanted.ignore || !isHere,
     fn: async () => {
       const parent = await Deno.makeTempDir({ prefix: "pwt-" });
       const dir = `${parent}/netns`;
