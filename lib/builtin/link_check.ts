@@ -25,13 +25,16 @@ export interface ShownNetns {
 }
 
 /**
- * Returns what a CHECK has to find.
+ * Returns what a CHECK has to find; `ifName` is the interface in the container.
  *
  * @throws {CniError} If there is no result, no namespace, or no such interface in the result.
  */
-export async function expected(request: PluginRequest): Promise<Expected> {
+export async function expected(
+  request: PluginRequest,
+  ifName: string = request.ifName,
+): Promise<Expected> {
   const prevResult = requirePrevResult(request);
-  const { netns, ifName } = request;
+  const { netns } = request;
   const problem = await nsProblem(netns);
   if (problem !== undefined) {
     throw new CniError("not-found", `Cannot open network namespace "${netns}": ${problem}`, {

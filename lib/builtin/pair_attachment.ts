@@ -39,7 +39,7 @@ export async function requireUsable(
 /** Reserves addresses by the IPAM plugin; `undo` frees them. */
 export async function reserveAddresses(
   request: PluginRequest,
-  { ipamType }: PairTeardown,
+  { ipamType }: Pick<PairTeardown, "ipamType">,
   undo: Undo,
 ): Promise<Result> {
   // Before, not after: an IPAM plugin that fails half-way may still have reserved something.

@@ -9,6 +9,7 @@ import { servePlugin } from "../../lib/plugin/serve.ts";
 import { assertDone, callBuiltin } from "./builtin_call.ts";
 import { inWorld, masqueradeRules, sh } from "./builtin_world.ts";
 import { need } from "./need.ts";
+import { needKernel } from "./plugins_kernel.ts";
 
 Deno.test({
   name: "bridge: an ADD that is stopped at any of its programs leaves no interface and no rule",
@@ -85,14 +86,22 @@ Deno.test({
   }),
 });
 
-for (const type of ["bridge", "ptp"] as const) {
+for (const type of ["bridge", "ptp", "macvlan"] as const) {
   Deno.test({
-    name: `${type}: an ADD that is stopped at any of its programs frees its addresses itself`,
     ...need("root", "ip"),
+    ...needKernel(
+      `${type}: an ADD that is stopped at any of its programs frees its addresses itself`,
+      ...(type === "macvlan" ? [type] : []),
+    ),
     fn: inWorld(async (world) => {
       const netns = await world.netns("a");
       const ipam = { type: "host-local", dataDir: world.dir, subnet: `${world.subnet4}.0/24` };
-      const more = type === "bridge" ? { bridge: world.bridge, isGateway: true } : {};
+      const more = type === "bridge"
+        ? { bridge: world.bridge, isGateway: true }
+        : type === "macvlan"
+        ? { master: world.bridge }
+        : {};
+      if (type === "macvlan") await sh(`ip link add ${world.bridge} type veth peer name ${world.bridge}p`);
       const config = { cniVersion: "1.1.0", name: `net-${world.tag}`, type, ...more, ipam };
       let stops = 0;
       for (let number = 0;; number++) {
@@ -119,6 +128,7 @@ for (const type of ["bridge", "ptp"] as const) {
         } else {
           stops++;
           assertEquals(held, [], `program ${number}`);
+          assertEquals(JSON.parse(await sh("ip -j link show", netns)).length, 1, `program ${number}`);
         }
       }
     }),

@@ -1,0 +1,107 @@
+import { CniError } from "../cni/error.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import type { LinkInfo } from "../host/link_info.ts";
+import { type Kernel, KernelError } from "../kernel/kernel.ts";
+import { findLink, removeLink } from "../kernel/links.ts";
+import type { LinkType } from "../kernel/operation.ts";
+import type { PluginRequest } from "../plugin/serve.ts";
+import { attachmentComment } from "./attachment_tag.ts";
+import { tagged } from "./pair_attachment.ts";
+import { randomVethName } from "./random_names.ts";
+import type { Undo } from "./undo.ts";
+
+/** An interface for a container. */
+export interface WantedLink {
+  /** In the namespace of the container. */
+  readonly name: string;
+  readonly link: LinkType;
+  /** Whether its master is in the namespace of the container too. */
+  readonly isInside: boolean;
+  readonly mac: string | undefined;
+  /** In bytes. */
+  readonly mtu: number | undefined;
+}
+
+/**
+ * Makes an interface in the namespace of the container, down, with the tag of the attachment; `undo` removes it. Returns it as
+ * it is then.
+ *
+ * @throws {CniError} kind `conflict`, if the name is taken in the container.
+ * @throws {KernelError} Problem `exists`, if the master has such an interface already.
+ */
+export async function makeLink(request: PluginRequest, wanted: WantedLink, undo: Undo): Promise<LinkInfo> {
+  const { netns, run, signal } = request;
+  const { name } = wanted;
+  const kernel = kernelFor(run);
+  const madeAs = await createNamed(request, wanted, undo);
+  const operations = [
+    { kind: "set-link", name: madeAs, newName: madeAs === name ? undefined : name },
+    { kind: "set-link", name, alias: await attachmentComment(tagged(request)) },
+    { kind: "show-link", name },
+  ] as const;
+  if (madeAs === name) {
+    const [, shown] = await kernel.apply([operations[1], operations[2]], { netns, signal });
+    return shown;
+  }
+  const [, , shown] = await kernel.apply(operations, { netns, signal });
+  return shown;
+}
+
+/**
+ * Creates the interface under its name at once, or under a random one where the kernel does not allow that: before 6.14 it
+ * refuses a name that an interface beside the master has. Returns the name.
+ */
+async function createNamed(request: PluginRequest, wanted: WantedLink, undo: Undo): Promise<string> {
+  const { netns, run, signal } = request;
+  const { name } = wanted;
+  const kernel = kernelFor(run);
+  try {
+    await create(request, wanted, name, undo);
+    return name;
+  } catch (error) {
+    if (!isTaken(error)) throw error;
+    if (await findLink(kernel, name, { netns, signal }) !== undefined) {
+      throw new CniError("conflict", `Cannot create interface "${name}" in "${netns}": it already exists`);
+    }
+    if (wanted.isInside) throw error;
+    const other = randomVethName();
+    await create(request, wanted, other, undo);
+    // Until it has its name, it is removed under the other one.
+    undo.push("the interface", (signal) => removeOwn(kernel, wanted, name, { netns, signal }));
+    return other;
+  }
+}
+
+async function create(request: PluginRequest, wanted: WantedLink, name: string, undo: Undo): Promise<void> {
+  const { link, isInside, mac, mtu } = wanted;
+  const { netns, run, signal } = request;
+  const kernel = kernelFor(run);
+  const undone = () =>
+    undo.push("the interface", (signal) => removeOwn(kernel, wanted, name, { netns, signal }));
+  try {
+    await kernel.apply([{ kind: "create-link", name, link, mac, mtu, netns: isInside ? undefined : netns }], {
+      netns: isInside ? netns : undefined,
+      signal,
+    });
+  } catch (error) {
+    // A call that is stopped may have made it.
+    if (!(error instanceof KernelError)) undone();
+    throw error;
+  }
+  undone();
+}
+
+/** Removes the interface of that name, unless it is of another kind. */
+async function removeOwn(
+  kernel: Kernel,
+  { link: { type } }: WantedLink,
+  name: string,
+  options: { readonly netns: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const found = await findLink(kernel, name, options);
+  if (found?.kind === type) await removeLink(kernel, name, options);
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof KernelError && error.problem === "exists";
+}

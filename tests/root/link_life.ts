@@ -1,0 +1,200 @@
+// What may happen to an attachment of a plugin that gives a container one interface, and what its verbs do then.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { type RunCommand, runCommand } from "../../lib/host/command.ts";
+import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
+import { sh } from "./builtin_world.ts";
+import { inMasterWorld, type MasterWorld } from "./master_world.ts";
+import { need } from "./need.ts";
+import { type Feature, needKernel } from "./plugins_kernel.ts";
+
+/** The plugin, and how it is configured. */
+export interface LinkPlugin {
+  readonly type: string;
+  readonly feature: Feature;
+  /** What its configuration has beside the IPAM plugin. */
+  readonly more: (world: MasterWorld) => JsonObject;
+  /** What may happen to the interface, and what CHECK says then; `$MASTER`, `$IP4` and `$DEV` are filled in. */
+  readonly losses?: readonly Loss[];
+}
+
+/** Something that happens to an attachment. */
+export interface Loss {
+  readonly what: string;
+  readonly script: string;
+  /** @default {false} */
+  readonly onHost?: boolean;
+  readonly says: RegExp;
+}
+
+const LOSSES: readonly Loss[] = [
+  { what: "its address", script: "ip addr del $IP4/24 dev eth0", says: /does not have the address/ },
+  {
+    what: "its route",
+    script: "ip route del 10.99.0.0/16",
+    says: /the route to 10\.99\.0\.0\/16 is not there/,
+  },
+  {
+    what: "its IPv6 default route",
+    script: "ip -6 route del default",
+    says: /the route to ::\/0 is not there/,
+  },
+  { what: "its state of being up", script: "ip link set eth0 down", says: /"eth0" is down/ },
+  { what: "its interface", script: "ip link del eth0", says: /"eth0" is not in .* any more/ },
+  {
+    what: "its interface to another one of that name",
+    script: "ip link del eth0; ip link add eth0 type veth peer name eth0p; ip link set eth0 up",
+    says: /"eth0" is not a /,
+  },
+];
+
+function configOf({ type, more }: LinkPlugin, world: MasterWorld): JsonObject {
+  const { subnet4, subnet6, dir, tag } = world;
+  const ranges = [[{ subnet: `${subnet4}.0/24` }], [{ subnet: `${subnet6}::/64` }]];
+  const routes = [{ dst: "10.99.0.0/16" }, { dst: "::/0" }];
+  const ipam = { type: "host-local", dataDir: dir, ranges, routes };
+  return { cniVersion: "1.1.0", name: `net-${tag}`, type, ipam, ...more(world) };
+}
+
+/** The addresses that host-local has given away. */
+function reserved({ dir, tag }: MasterWorld): string[] {
+  try {
+    const names = Array.from(Deno.readDirSync(`${dir}/net-${tag}`), ({ name }) => name);
+    return names.filter((name) => name !== "lock" && !name.startsWith("last_")).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+async function attach(plugin: LinkPlugin, world: MasterWorld, at: string, config = configOf(plugin, world)) {
+  const netns = await world.pod(at);
+  const call = { containerId: `c-${world.tag}-${at}`, netns, ifName: "eth0", config };
+  const answer = await callBuiltin(plugin.type, { ...call, verb: "ADD" });
+  const [v4 = "", v6 = ""] = resultOf(answer).ips?.map(({ address }) => address.split("/")[0] ?? "") ?? [];
+  return { call: { ...call, config: { ...config, prevResult: answer.document } }, v4, v6 };
+}
+
+async function linksIn(netns: string): Promise<string[]> {
+  const links: { ifname: string }[] = JSON.parse(await sh("ip -j link show", netns));
+  return links.map(({ ifname }) => ifname).sort();
+}
+
+/** Registers the tests of one plugin. */
+export function linkLife(plugin: LinkPlugin): void {
+  const { type, feature } = plugin;
+  const { ignore } = need("root", "ip");
+  const call = (call: Call) => callBuiltin(type, call);
+  const test = (sentence: string, fn: (world: MasterWorld) => Promise<void>) => {
+    const wanted = needKernel(`${type}: ${sentence}`, feature);
+    Deno.test({ name: wanted.name, ignore: ignore || wanted.ignore, fn: inMasterWorld(fn) });
+  };
+
+  for (const { what, script, onHost = false, says } of [...LOSSES, ...plugin.losses ?? []]) {
+    test(`CHECK sees that a pod has lost ${what}, and DEL removes the rest`, async (world) => {
+      const { call: attached, v4 } = await attach(plugin, world, "a");
+      assertDone(await call({ ...attached, verb: "CHECK" }));
+      const filled = script.replaceAll("$IP4", v4).replaceAll("$MASTER", world.master);
+      await sh(filled, onHost ? undefined : attached.netns);
+      const { code, document } = await call({ ...attached, verb: "CHECK" });
+      assertEquals(code, 1);
+      assertMatch(document.msg, says);
+      assertDone(await call({ ...attached, verb: "DEL" }));
+      assertEquals(reserved(world), []);
+    });
+  }
+
+  test("DEL finds the interface by its tag, whatever its name is, without the result of the ADD", async (world) => {
+    const { call: attached } = await attach(plugin, world, "a");
+    await sh("ip link set eth0 down; ip link set eth0 name other0", attached.netns);
+    // The mistake in it must not prevent the cleaning up.
+    const config = { ...configOf(plugin, world), mtu: "large", master: "absent0", mode: "odd", vlanId: -1 };
+    for (const _ of "ab") {
+      assertDone(await call({ ...attached, config, verb: "DEL" }));
+      assertEquals([await linksIn(attached.netns), reserved(world)], [["lo"], []]);
+    }
+  });
+
+  test("DEL frees the addresses when the namespace is gone", async (world) => {
+    for (const [at, netns] of [["a", ""], ["b", "/run/netns/gone"]] as const) {
+      const { call: attached } = await attach(plugin, world, at);
+      assertDone(await call({ ...attached, netns, verb: "DEL" }));
+      assertEquals(reserved(world), []);
+    }
+  });
+
+  test("an interface that it did not make stays, and has the name for itself", async (world) => {
+    const netns = await world.pod("a");
+    await sh("ip link add eth0 type veth peer name eth1", netns);
+    const config = configOf(plugin, world);
+    const attached = { containerId: `c-${world.tag}`, netns, ifName: "eth0", config };
+    const { code, document } = await call({ ...attached, verb: "ADD" });
+    assertEquals(code, 1);
+    assertStringIncludes(document.msg, `Cannot create interface "eth0" in "${netns}": it already exists`);
+    assertDone(await call({ ...attached, verb: "DEL" }));
+    assertEquals([await linksIn(netns), reserved(world)], [["eth0", "eth1", "lo"], []]);
+  });
+
+  test("an interface of another attachment stays", async (world) => {
+    const { call: attached } = await attach(plugin, world, "a");
+    assertDone(await call({ ...attached, containerId: `d-${world.tag}`, verb: "DEL" }));
+    assertEquals(await linksIn(attached.netns), ["eth0", "lo"]);
+    assertDone(await call({ ...attached, verb: "DEL" }));
+  });
+
+  test("an ADD without addresses to have leaves nothing", async (world) => {
+    const netns = await world.pod("a");
+    const ranges = [[{
+      subnet: `${world.subnet4}.0/24`,
+      rangeStart: `${world.subnet4}.9`,
+      rangeEnd: `${world.subnet4}.9`,
+    }]];
+    const config = { ...configOf(plugin, world), ipam: { type: "host-local", dataDir: world.dir, ranges } };
+    const first = { containerId: "first", netns: await world.pod("b"), ifName: "eth0", config };
+    assertDone(await callBuiltin("host-local", { ...first, verb: "ADD" }));
+    const second = { containerId: "second", netns, ifName: "eth0", config };
+    assertEquals((await call({ ...second, verb: "ADD" })).code, 1);
+    assertEquals([await linksIn(netns), reserved(world)], [["lo"], [`${world.subnet4}.9`]]);
+  });
+
+  test("GC removes interfaces and addresses that no attachment holds, and no others", async (world) => {
+    const kept = await attach(plugin, world, "a");
+    const config = configOf(plugin, world);
+    const valid = (...containers: string[]) => ({
+      ...config,
+      "cni.dev/valid-attachments": containers.map((containerID) => ({ containerID, ifname: "eth0" })),
+    });
+    if (type !== "vlan") {
+      const lost = await attach(plugin, world, "b");
+      assertDone(await call({ config: valid(kept.call.containerId), verb: "GC" }));
+      assertEquals(await linksIn(lost.call.netns), ["lo"]);
+      assertEquals(reserved(world), [kept.v4, kept.v6].sort());
+    }
+    assertDone(await call({ ...kept.call, verb: "CHECK" }));
+    assertDone(await call({ config: { ...valid(), name: `other-${world.tag}` }, verb: "GC" }));
+    assertDone(await call({ ...kept.call, verb: "CHECK" }));
+    assertDone(await call({ config: valid(), verb: "GC" }));
+    assertEquals([await linksIn(kept.call.netns), reserved(world)], [["lo"], []]);
+  });
+
+  test("it is attached, checked, detached and collected by programs too", async (world) => {
+    // Not the function of the system: with another one there is no netlink.
+    const run: RunCommand = (request) => runCommand(request);
+    const byIp = (call: Call) => callBuiltin(type, call, run);
+    const config = configOf(plugin, world);
+    const attached = { containerId: `c-${world.tag}`, netns: await world.pod("a"), ifName: "eth0", config };
+    for (const verb of ["DEL", "GC"] as const) {
+      const { document } = await byIp({ ...attached, verb: "ADD" });
+      assertDone(await byIp({ ...attached, config: { ...config, prevResult: document }, verb: "CHECK" }));
+      assertDone(await byIp({ ...attached, config: { ...config, "cni.dev/valid-attachments": [] }, verb }));
+      assertEquals([await linksIn(attached.netns), reserved(world)], [["lo"], []]);
+    }
+  });
+
+  test("STATUS is that of the IPAM plugin", async (world) => {
+    const config = configOf(plugin, world);
+    assertDone(await call({ config, verb: "STATUS" }));
+    const { code } = await call({ config: { ...config, ipam: { type: "absent" } }, verb: "STATUS" });
+    assert(code !== 0);
+  });
+}
