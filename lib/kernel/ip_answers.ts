@@ -1,7 +1,7 @@
 import { HostError } from "../host/command.ts";
 import { IpBatchError } from "../host/ip_batch.ts";
 import { type LinkInfo, parseLinks } from "../host/link_info.ts";
-import { parseRoutes } from "./ip_routes.ts";
+import { deviceIn, parseRoutes } from "./ip_routes.ts";
 import { parseRules } from "./ip_rules.ts";
 import { KernelError, type KernelProblem } from "./kernel.ts";
 import type { Answers, Operation, ShowLink, ShowLinks } from "./operation.ts";
@@ -21,6 +21,9 @@ export function readAnswers<const T extends readonly Operation[]>(
       return named(operation, parseLinks(lists[questions++])) ?? refuse(operations, index);
     }
     if (operation.kind === "show-links") return listed(operation, parseLinks(lists[questions++]));
+    if (operation.kind === "find-route") {
+      return deviceIn(lists[questions++]) ?? refuse(operations, index);
+    }
     if (operation.kind === "show-routes") return parseRoutes(operation.family, lists[questions++]);
     if (operation.kind === "show-rules") return parseRules(lists[questions++]);
     return undefined;

@@ -62,6 +62,7 @@ function wordsOf(
     case "add-rule":
     case "remove-rule":
     case "show-rules":
+    case "find-route":
       return { names: [], texts: [] };
     case "show-links":
       return { names: operation.bridge === undefined ? [] : [operation.bridge], texts: [] };
@@ -112,6 +113,8 @@ function lineOf(operation: Operation, isLast: boolean): string {
       return `rule delete ${ruleWords(operation)}`;
     case "show-rules":
       return "rule show";
+    case "find-route":
+      return `route get ${formatIp(operation.to)}`;
     case "show-link":
       return `addr show dev ${operation.name}`;
     case "show-links":

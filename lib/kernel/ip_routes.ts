@@ -56,6 +56,12 @@ function numberIn(shown: unknown): number | undefined {
   return typeof shown === "number" ? shown : undefined;
 }
 
+/** Returns the interface of the route that `ip route get` printed. */
+export function deviceIn(list: readonly unknown[] = []): string | undefined {
+  const [route] = objectsIn(list);
+  return typeof route?.dev === "string" ? route.dev : undefined;
+}
+
 /** `ip` prints "default" for all addresses, and no prefix length for a single address. */
 function networkIn(text: unknown, family: 4 | 6): Cidr | undefined {
   if (text === "default") return { ip: { family, value: 0n }, prefix: 0 };

@@ -22,7 +22,7 @@ import type { Answers, Change, Operation } from "./operation.ts";
 import { addRoute, removeRoute } from "./route_request.ts";
 import { addRule, removeRule } from "./rule_request.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
-import { showRoutes } from "./shown_routes.ts";
+import { findRoute, showRoutes } from "./shown_routes.ts";
 import { showRules } from "./shown_rules.ts";
 import { readSysctls, setSysctls, writeSysctls } from "./sysctl_files.ts";
 
@@ -178,6 +178,8 @@ class Steps {
         return await showRoutes(this.#socket, operation);
       case "show-rules":
         return await showRules(this.#socket, operation);
+      case "find-route":
+        return await findRoute(this.#socket, operation);
       case "create-veth": {
         const bridge = operation.bridge === undefined ? undefined : await this.#indexOf(operation.bridge);
         using netns = new NetnsFile(this.#libc, operation.peer.netns);

@@ -1,4 +1,4 @@
-import { type Cidr, formatCidr, type Ip } from "../cni/address.ts";
+import { type Cidr, formatCidr, formatIp, type Ip } from "../cni/address.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 
 /**
@@ -22,7 +22,7 @@ export type Change =
   | RemoveRule;
 
 /** An operation that shows interfaces, routes or rules. */
-export type Question = ShowLink | ShowLinks | ShowRoutes | ShowRules;
+export type Question = ShowLink | ShowLinks | ShowRoutes | FindRoute | ShowRules;
 
 /** Makes a pair of virtual interfaces; the first end is up, the other one is in a namespace. */
 export interface CreateVeth {
@@ -274,11 +274,21 @@ export interface ShowRules {
   readonly family: 4 | 6;
 }
 
+/**
+ * Finds the interface through which packets of this namespace leave to an address, by all rules and tables. It fails if
+ * there is none.
+ */
+export interface FindRoute {
+  readonly kind: "find-route";
+  readonly to: Ip;
+}
+
 /** What an operation answers. */
 export type Answer<T extends Operation> = T extends ShowLink ? LinkInfo
   : T extends ShowLinks ? readonly LinkInfo[]
   : T extends ShowRoutes ? readonly RouteInfo[]
   : T extends ShowRules ? readonly RuleInfo[]
+  : T extends FindRoute ? string
   : undefined;
 
 /** What several operations answer, in their order. */
@@ -325,5 +335,7 @@ export function describeOperation(operation: Operation): string {
       return `show the routes of IPv${operation.family}`;
     case "show-rules":
       return `show the rules of IPv${operation.family}`;
+    case "find-route":
+      return `find the route to ${formatIp(operation.to)}`;
   }
 }

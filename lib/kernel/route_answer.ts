@@ -44,6 +44,12 @@ export function readRoute(message: NetlinkMessage, reader: NetlinkReader): Answe
   };
 }
 
+/** Reads the index of the interface in the answer to which way packets take; undefined if there is none. */
+export function routeDevice(message: NetlinkMessage, reader: NetlinkReader): number | undefined {
+  if (message.type !== NETLINK.RTM_NEWROUTE) return undefined;
+  return readAttributes(reader, message.start + NETLINK_SIZES.rtmsg, message.end).hops[0]?.index;
+}
+
 /** The kernel leaves out a destination that has no bits. */
 function networkIn(bytes: Uint8Array | undefined, family: 4 | 6, prefix: number): Cidr | undefined {
   const ip = bytes === undefined ? { family, value: 0n } : ipOf(bytes);

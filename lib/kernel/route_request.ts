@@ -1,4 +1,4 @@
-import { type Cidr, type Ip, networkOf } from "../cni/address.ts";
+import { bitsOf, type Cidr, type Ip, networkOf } from "../cni/address.ts";
 import { LIBC } from "../host/libc_constants.ts";
 import { familyOf, ipBytes } from "./ip_bytes.ts";
 import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
@@ -77,6 +77,13 @@ export function listRoutes(family: 4 | 6): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_GETROUTE, NETLINK.NLM_F_DUMP);
   writer.u8(family === 4 ? LIBC.AF_INET : LIBC.AF_INET6, 0, 0, 0);
   return writer.u8(0, 0, 0, 0).u32(0).end();
+}
+
+/** Asks which way packets to an address take. */
+export function getRoute(to: Ip): NetlinkRequest {
+  const writer = new NetlinkWriter(NETLINK.RTM_GETROUTE, 0);
+  writer.u8(familyOf(to), bitsOf(to), 0, 0).u8(0, 0, 0, 0).u32(0);
+  return writer.attribute(NETLINK.RTA_DST, ipBytes(to)).end();
 }
 
 function gatewayAttribute(writer: NetlinkWriter, dst: Cidr, gateway: Ip | undefined): void {

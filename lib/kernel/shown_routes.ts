@@ -1,7 +1,8 @@
+import { NetlinkError } from "./netlink_reply.ts";
 import type { NetlinkSocket } from "./netlink_socket.ts";
-import type { NextHop, RouteInfo, ShowRoutes } from "./operation.ts";
-import { type AnsweredHop, readRoute } from "./route_answer.ts";
-import { listRoutes } from "./route_request.ts";
+import type { FindRoute, NextHop, RouteInfo, ShowRoutes } from "./operation.ts";
+import { type AnsweredHop, readRoute, routeDevice } from "./route_answer.ts";
+import { getRoute, listRoutes } from "./route_request.ts";
 import { LinkNames, listed } from "./shown_links.ts";
 
 /** Shows routes, see {@linkcode ShowRoutes}. @throws {NetlinkError} */
@@ -17,6 +18,16 @@ export async function showRoutes(
     result.push({ ...route, hops: await namedHops(hops, names) });
   }
   return result;
+}
+
+/** Finds the interface of a route, see {@linkcode FindRoute}. @throws {NetlinkError} */
+export async function findRoute(socket: NetlinkSocket, { to }: FindRoute): Promise<string> {
+  let index: number | undefined;
+  await socket.get(getRoute(to), (message, reader) => {
+    index = routeDevice(message, reader);
+  });
+  if (index === undefined) throw new NetlinkError("ENETUNREACH", "the kernel names no interface");
+  return await new LinkNames(socket, []).of(index);
 }
 
 async function namedHops(hops: readonly AnsweredHop[], names: LinkNames): Promise<readonly NextHop[]> {

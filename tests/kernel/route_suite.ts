@@ -1,5 +1,6 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { formatCidr, formatIp } from "../../lib/cni/address.ts";
+import { KernelError } from "../../lib/kernel/kernel.ts";
 import type { NextHop, RouteInfo } from "../../lib/kernel/operation.ts";
 import type { TestedKernel } from "./kernels.ts";
 import { cidr, ip, ipLines, MAC, type World, worldTest } from "./world.ts";
@@ -94,6 +95,24 @@ export function routeSuite(tested: TestedKernel): void {
       "0.0.0.0/0, special, metric 99",
     ]);
     assertEquals(await routes(world, 6, true), ["::/0, metric 5, fd00:1::9 br1"]);
+  });
+
+  test("the interface is found through which packets to an address leave, whatever table has the route", async (world) => {
+    await twoNetworks(world);
+    await ipLines(world.host, [
+      "route add 10.2.0.0/16 via 10.1.1.9",
+      "route add 10.2.3.0/24 via 10.1.0.9 table 7",
+      "rule add to 10.2.3.4/32 lookup 7",
+    ]);
+    const found = async (to: string) =>
+      (await world.kernel.apply([{ kind: "find-route", to: ip(to) }], { netns: world.host }))[0];
+    assertEquals(await found("10.1.0.77"), "br0");
+    assertEquals(await found("10.2.3.3"), "br1");
+    assertEquals(await found("10.2.3.4"), "br0");
+    assertEquals(await found("fd00:1::77"), "br1");
+    assertEquals(await found("10.1.0.1"), "lo");
+    const error = await assertRejects(() => found("10.99.0.1"), KernelError);
+    assertStringIncludes(error.message, "Cannot find the route to 10.99.0.1: ");
   });
 
   test("a namespace without routes shows none", async (world) => {
