@@ -109,7 +109,7 @@ export type {
   WantedNetwork,
   WantedNetworks,
 } from "./lib/pod/request.ts";
-export { type PortProtocol, PROTOCOLS } from "./lib/state/host_port.ts";
+export { type PortProtocol, PROTOCOLS } from "./lib/cni/port_protocol.ts";
 export type { AttachRequest, DelOptions } from "./lib/attachment/attachments.ts";
 export type { AttachmentFilter } from "./lib/state/attachment_filter.ts";
 export {

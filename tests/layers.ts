@@ -44,6 +44,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "json.ts",
       "shape.ts",
       "config_document.ts",
+      "port_protocol.ts",
       "version.ts",
       "libcni_text.ts",
       "name.ts",

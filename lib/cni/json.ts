@@ -52,6 +52,14 @@ export function member(json: JsonObject, key: string): Json | undefined {
   return Object.hasOwn(json, key) ? json[key] : undefined;
 }
 
+/** The member that a JSON reader of Go would take: its name in any case, the exact name first. */
+export function memberInAnyCase(json: JsonObject, key: string): Json | undefined {
+  const exact = member(json, key);
+  if (exact !== undefined) return exact;
+  const other = Object.keys(json).find((name) => name.toLowerCase() === key.toLowerCase());
+  return other === undefined ? undefined : json[other];
+}
+
 /** What kind of JSON value it is, with its article, for messages. */
 export function kindOf(json: Json): string {
   if (json === null) return "null";

@@ -1,6 +1,6 @@
 import type { JsonObject } from "../cni/json.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
-import type { PortProtocol } from "../state/host_port.ts";
+import type { PortProtocol } from "../cni/port_protocol.ts";
 
 /** A port of the host that leads to one of the pod. */
 export interface PortMapping {

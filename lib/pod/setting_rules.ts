@@ -8,14 +8,12 @@ import {
   parseCidr,
   parseIp,
 } from "../cni/address.ts";
-import { PROTOCOLS } from "../state/host_port.ts";
+import { LAST_PORT, PROTOCOLS } from "../cni/port_protocol.ts";
 import type { Bandwidth, IpRange, PodDns, PortMapping } from "./pod_request.ts";
 import type { RefuseMember } from "./setting.ts";
 
 const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;
 const MAC_BYTES = [6, 8, 20];
-/** The highest port. */
-export const LAST_PORT = 65_535;
 /** A terabit. Larger numbers would be printed with an exponent, which plugins do not read. */
 export const MOST_BITS = 1e12;
 /** Letters, digits, and the other characters of names that resolvers know, such as `_dmarc.example.org.` */

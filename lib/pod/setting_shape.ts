@@ -11,10 +11,10 @@ import {
   trueOnly,
   ValidationError,
 } from "../cni/shape.ts";
+import { LAST_PORT, PROTOCOLS } from "../cni/port_protocol.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
-import { PROTOCOLS } from "../state/host_port.ts";
 import type { RefuseText } from "./setting.ts";
-import { LAST_PORT, MOST_BITS } from "./setting_rules.ts";
+import { MOST_BITS } from "./setting_rules.ts";
 import { anyPortMapping, pair } from "./setting_text.ts";
 
 // The shapes of settings in a request to the daemon.

@@ -2,9 +2,10 @@ import { parseCidr, parseIp } from "../cni/address.ts";
 import { CniError, isCniError } from "../cni/error.ts";
 import { type Json, MAX_DEPTH, parseJson } from "../cni/json.ts";
 import { validateNewCniArg } from "../cni/name.ts";
+import { LAST_PORT } from "../cni/port_protocol.ts";
 import type { Bandwidth, IpRange, PortMapping } from "./pod_request.ts";
 import type { RefuseText } from "./setting.ts";
-import { LAST_PORT, MOST_BITS } from "./setting_rules.ts";
+import { MOST_BITS } from "./setting_rules.ts";
 
 // Readers of settings that are written as text. Each throws what `refuse` makes of the problem.
 

@@ -1,11 +1,13 @@
 import { formatIp, type Ip, parseIp } from "../cni/address.ts";
-import { isArray, isObject, type Json, type JsonObject, member, numberOf } from "../cni/json.ts";
-
-/** The protocols that the `portmap` plugin forwards. */
-export const PROTOCOLS = ["tcp", "udp", "sctp"] as const;
-
-/** One of {@linkcode PROTOCOLS}. */
-export type PortProtocol = typeof PROTOCOLS[number];
+import {
+  isArray,
+  isObject,
+  type Json,
+  type JsonObject,
+  member,
+  memberInAnyCase,
+  numberOf,
+} from "../cni/json.ts";
 
 /** A port of the host that only one attachment can have. */
 export interface HostPort {
@@ -36,21 +38,13 @@ export function hostPortsOf(capabilityArgs: JsonObject): readonly HostPort[] {
 
 function hostPortIn(mapping: Json): readonly HostPort[] {
   if (!isObject(mapping)) return [];
-  const port = numberOf(insensitive(mapping, "hostPort"));
+  const port = numberOf(memberInAnyCase(mapping, "hostPort"));
   if (port === undefined || !Number.isInteger(port) || port < 1 || port > 65535) return [];
-  const protocol = textOr(insensitive(mapping, "protocol"), "tcp")?.toLowerCase();
-  const hostIP = textOr(insensitive(mapping, "hostIP"), "");
+  const protocol = textOr(memberInAnyCase(mapping, "protocol"), "tcp")?.toLowerCase();
+  const hostIP = textOr(memberInAnyCase(mapping, "hostIP"), "");
   const where = hostIP === undefined ? undefined : hostAddress(hostIP);
   if (protocol === undefined || !PROTOCOL.test(protocol) || where === undefined) return [];
   return [{ ...where, port, protocol }];
-}
-
-/** Returns the member that a JSON reader of Go would use: its name in any case, the exact name first. */
-function insensitive(mapping: JsonObject, key: string): Json | undefined {
-  const exact = member(mapping, key);
-  if (exact !== undefined) return exact;
-  const other = Object.keys(mapping).find((name) => name.toLowerCase() === key.toLowerCase());
-  return other === undefined ? undefined : mapping[other];
 }
 
 /** Returns undefined for a value that is neither missing nor a string. */

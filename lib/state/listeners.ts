@@ -1,6 +1,7 @@
 import { parseIp } from "../cni/address.ts";
 import type { RunCommand } from "../host/command.ts";
-import { hostAddress, type HostPort, PROTOCOLS } from "./host_port.ts";
+import { PROTOCOLS } from "../cni/port_protocol.ts";
+import { hostAddress, type HostPort } from "./host_port.ts";
 
 /** A socket of this host on which a program waits for connections or datagrams. */
 export interface Listener extends HostPort {
