@@ -1,9 +1,10 @@
 /**
- * Numbers of rtnetlink, by the names that the kernel's headers have; equal on all architectures. A test compares them with
+ * Numbers of netlink, by the names that the kernel's headers have; equal on all architectures. A test compares them with
  * the headers.
  */
 export const NETLINK = {
   NETLINK_ROUTE: 0,
+  NETLINK_NETFILTER: 12,
   NETLINK_EXT_ACK: 11,
   NETLINK_GET_STRICT_CHK: 12,
   NLM_F_REQUEST: 0x1,
@@ -104,6 +105,31 @@ export const NETLINK = {
   FR_ACT_UNSPEC: 0,
   FR_ACT_TO_TBL: 1,
   FIB_RULE_INVERT: 2,
+  NFNL_SUBSYS_CTNETLINK: 1,
+  NFNL_SUBSYS_NFTABLES: 10,
+  IPCTNL_MSG_CT_NEW: 0,
+  IPCTNL_MSG_CT_GET: 1,
+  IPCTNL_MSG_CT_DELETE: 2,
+  CTA_TUPLE_ORIG: 1,
+  CTA_TUPLE_REPLY: 2,
+  CTA_ZONE: 18,
+  CTA_TUPLE_IP: 1,
+  CTA_TUPLE_PROTO: 2,
+  CTA_IP_V4_SRC: 1,
+  CTA_IP_V4_DST: 2,
+  CTA_IP_V6_SRC: 3,
+  CTA_IP_V6_DST: 4,
+  CTA_PROTO_NUM: 1,
+  CTA_PROTO_DST_PORT: 3,
+  NFT_MSG_NEWCHAIN: 3,
+  NFT_MSG_GETCHAIN: 4,
+  NFT_MSG_NEWRULE: 6,
+  NFT_MSG_GETRULE: 7,
+  NFTA_CHAIN_TABLE: 1,
+  NFTA_CHAIN_NAME: 3,
+  NFTA_RULE_TABLE: 1,
+  NFTA_RULE_CHAIN: 2,
+  NFTA_RULE_USERDATA: 7,
 } as const;
 
 /** Sizes of the structures, in bytes, by the names that the kernel's headers have. */
@@ -116,6 +142,7 @@ export const NETLINK_SIZES = {
   rtmsg: 12,
   rtnexthop: 8,
   fib_rule_hdr: 12,
+  nfgenmsg: 4,
   sockaddr_nl: 12,
 } as const;
 

@@ -37,13 +37,13 @@ export class NetlinkSocket implements Disposable {
   #isSound = true;
 
   /**
-   * Opens a socket in the namespace where the calling thread is now.
+   * Opens a socket in the namespace where the calling thread is now; `protocol` is the part of the kernel that it reaches.
    *
    * @throws {NetlinkError} If the kernel refuses it.
    */
-  constructor(libc: Libc) {
+  constructor(libc: Libc, protocol: number = NETLINK.NETLINK_ROUTE) {
     this.#libc = libc;
-    this.#fd = libc.socket(LIBC.AF_NETLINK, LIBC.SOCK_RAW | LIBC.SOCK_CLOEXEC, NETLINK.NETLINK_ROUTE);
+    this.#fd = libc.socket(LIBC.AF_NETLINK, LIBC.SOCK_RAW | LIBC.SOCK_CLOEXEC, protocol);
     if (this.#fd < 0) throw failedCall(libc.errno());
     // Old kernels do not know these options: then reasons have no sentence, and lists are longer than needed.
     for (const option of [NETLINK.NETLINK_EXT_ACK, NETLINK.NETLINK_GET_STRICT_CHK]) {
