@@ -39,11 +39,15 @@ export async function attachmentComment(attachment: TaggedAttachment): Promise<s
   return cut(`${await attachmentTag(attachment)}, ${words}`, LONGEST_TAG);
 }
 
-/** Returns the name of the chain of a container in the `nat` table of iptables, as the CNI plugins project forms it. */
+/**
+ * Returns the name of a chain of a container in the `nat` table of iptables, as the CNI plugins project forms it. `prefix` is
+ * that of the plugin, such as `DN-` for the ports of portmap.
+ */
 export async function iptablesChain(
   { network, containerId }: Omit<TaggedAttachment, "ifName">,
+  prefix = "",
 ): Promise<string> {
-  return `CNI-${await sha512(network + containerId)}`.slice(0, 28);
+  return `CNI-${prefix}${await sha512(network + containerId)}`.slice(0, 28);
 }
 
 function cut(text: string, bytes: number): string {

@@ -10,7 +10,6 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
 /**
  * The built-in plugins. Each is loaded when it is first needed: most commands need none.
  *
-<<<<<<< HEAD
  * Permissions: root, and `--allow-run` for iproute2, util-linux, iptables and nft, for those of them that make interfaces, routes or
  * rules; `--allow-ffi`, if it is granted unscoped, takes the place of the first two and is faster. `--allow-read` and
  * `--allow-write` for the directories of `host-local` and `tuning`. `static` needs none.
@@ -20,10 +19,11 @@ export const builtins: BuiltinTable = {
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
   loopback: async () => (await import("./loopback.ts")).loopback,
   macvlan: async () => (await import("./macvlan.ts")).macvlan,
+  portmap: async () => (await import("./portmap.ts")).portmap,
   ptp: async () => (await import("./ptp.ts")).ptp,
   sbr: async () => (await import("./sbr.ts")).sbr,
-  tuning: async () => (await import("./tuning.ts")).tuning,
   static: async () => (await import("./static.ts")).staticAddresses,
+  tuning: async () => (await import("./tuning.ts")).tuning,
 };
 
 /**

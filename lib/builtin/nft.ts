@@ -1,4 +1,5 @@
 import { HostError, runOk } from "../host/command.ts";
+import { all } from "./all.ts";
 import type { Host } from "./host.ts";
 
 /** If another process removes a rule between the listing and the change, the whole change fails. */
@@ -34,18 +35,29 @@ export async function applyNft(host: Host, lines: readonly string[]): Promise<vo
   await nft(host, ["-f", "-"], `${lines.join("\n")}\n`);
 }
 
-/**
- * Plans a change of the rules that are there, and carries it out in one transaction. After a conflict with another process it
- * lists and plans again. Without lines it changes nothing. Returns false if nftables does not work on this machine.
- */
+/** Same as {@linkcode changeNftScopes}, for one scope. */
 export async function changeNft(
   host: Host,
   scope: NftScope,
   plan: (rules: readonly NftRule[]) => readonly string[],
 ): Promise<boolean> {
+  return await changeNftScopes(host, [scope], ([rules = []]) => plan(rules));
+}
+
+/**
+ * Plans a change of the rules that are there, a list of them for each scope, and carries it out in one transaction. After a
+ * conflict with another process it lists and plans again. Without lines it changes nothing. Returns false if nftables does
+ * not work on this machine.
+ */
+export async function changeNftScopes(
+  host: Host,
+  scopes: readonly NftScope[],
+  plan: (rules: readonly (readonly NftRule[])[]) => readonly string[],
+): Promise<boolean> {
   for (let attempt = 1;; attempt++) {
-    const rules = await listNft(host, scope);
-    if (rules === undefined) return false;
+    const listed = await all(scopes.map((scope) => listNft(host, scope)));
+    const rules = listed.filter((one) => one !== undefined);
+    if (rules.length < scopes.length) return false;
     const lines = plan(rules);
     if (lines.length === 0) return true;
     try {

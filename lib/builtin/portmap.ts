@@ -1,0 +1,175 @@
+import { type Cidr, type Ip, parseCidr } from "../cni/address.ts";
+import { FAMILIES, type Family } from "../cni/default_route.ts";
+import type { Result } from "../cni/result.ts";
+import { SPEC_VERSIONS } from "../cni/version.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { KernelError } from "../kernel/kernel.ts";
+import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { type Forwarding, type WantedForwarding, wantedPorts } from "./forwarding.ts";
+import { mayHavePorts } from "./left_ports.ts";
+import { wrong } from "./link_check.ts";
+import { hostOf, tagged } from "./pair_attachment.ts";
+import {
+  addForwarding,
+  collectForwarding,
+  findForwardingProblem,
+  removeForwarding,
+  requireBackend,
+} from "./port_forwarding.ts";
+import { portsOfFamily } from "./port_range.ts";
+import { readPortmapConfig, readPortsToRemove } from "./portmap_config.ts";
+import { requirePrevResult } from "./prev_result.ts";
+import { forgetFlowsBefore, forgetFlowsOf } from "./stale_flows.ts";
+import { Undo } from "./undo.ts";
+import { validAttachments } from "./valid_attachments.ts";
+
+/**
+ * Leads ports of the host to a container, as the portmap plugin of the CNI plugins project does: each of the two can check
+ * and remove what the other has made. See {@linkcode addForwarding} for the choice between iptables and nftables.
+ */
+export const portmap: Plugin = {
+  about: "CNI plugin portmap (podwire)",
+  versions: SPEC_VERSIONS,
+  verbs: { ADD: add, CHECK: check, DEL: del, STATUS: status, GC: gc },
+};
+
+async function add(request: PluginRequest): Promise<Result> {
+  const config = readPortmapConfig(request.config);
+  const prevResult = requirePrevResult(request);
+  if (config.ports.length === 0) return prevResult;
+  const wanted = { config, targets: targetsIn(prevResult, request) };
+  reportIgnored(request, wanted);
+  if (wanted.targets.size === 0) return prevResult;
+  const host = hostOf(request);
+  const undo = new Undo(request.log);
+  try {
+    // Before, not after: a back end that fails half-way may have made the rules of one family.
+    undo.push("the port mappings", async (signal) => {
+      await removeForwarding({ run: request.run, signal }, tagged(request), { addresses: ipsOf(wanted) });
+    });
+    await addForwarding(host, tagged(request), wanted);
+    await forgetFlowsBefore(host, wanted, request.log);
+    await routeLocalnet(request, wanted);
+  } catch (error) {
+    await undo.run();
+    throw error;
+  }
+  return prevResult;
+}
+
+/** The first address of each family that the result has for the interface, or for none by name. */
+function targetsIn(
+  { ips = [], interfaces = [] }: Result,
+  { ifName }: PluginRequest,
+): ReadonlyMap<Family, Cidr> {
+  const targets = new Map<Family, Cidr>();
+  for (const { address, interface: index } of ips) {
+    const owner = index === undefined ? undefined : interfaces[index];
+    if (owner !== undefined && (owner.name !== ifName || !owner.sandbox)) continue;
+    const cidr = parseCidr(address);
+    if (cidr !== undefined && !targets.has(cidr.ip.family)) targets.set(cidr.ip.family, cidr);
+  }
+  return targets;
+}
+
+function ipsOf({ targets }: WantedForwarding): readonly Ip[] {
+  return [...targets.values()].map(({ ip }) => ip);
+}
+
+/** Says what of the request has no effect. */
+function reportIgnored({ log, ifName }: PluginRequest, { config, targets }: WantedForwarding): void {
+  const { ports, requested } = config;
+  const merged = requested - ports.reduce((sum, { count }) => sum + count, 0);
+  if (merged > 0) log(`portmap: ${merged} of the ${requested} port mappings say the same as others`);
+  if (targets.size === 0) log(`portmap: "${ifName}" has no address that ports could lead to`);
+  for (const family of FAMILIES) {
+    const isLost = ports.some(({ hostIp, family: only }) => (hostIp?.family ?? only) === family);
+    if (targets.size === 0 || targets.has(family) || !isLost) continue;
+    log(`portmap: "${ifName}" has no IPv${family} address: the port mappings of IPv${family} have no effect`);
+  }
+}
+
+/**
+ * Lets connections from 127.0.0.1 leave through the interface that leads to the container: the kernel would drop them as
+ * impossible. The value is read first, because /proc/sys may be read-only where it is right already.
+ */
+async function routeLocalnet(request: PluginRequest, wanted: WantedForwarding): Promise<void> {
+  const sysctl = await localnetSysctl(request, wanted);
+  if (sysctl === undefined) return;
+  const kernel = kernelFor(request.run);
+  const { signal } = request;
+  const before = await kernel.readSysctls([sysctl], { signal });
+  if (before.get(sysctl) !== "1") await kernel.writeSysctls(new Map([[sysctl, "1"]]), { signal });
+}
+
+/** The kernel parameter that lets 127.0.0.1 reach the container; undefined if nothing asks for it. */
+async function localnetSysctl(
+  { run, signal }: PluginRequest,
+  wanted: WantedForwarding,
+): Promise<string | undefined> {
+  const target = wanted.targets.get(4);
+  if (!wanted.config.snat || target === undefined || wantedPorts(wanted, 4).length === 0) return undefined;
+  try {
+    const [device] = await kernelFor(run).apply([{ kind: "find-route", to: target.ip }], { signal });
+    return `net/ipv4/conf/${device}/route_localnet`;
+  } catch (error) {
+    // An address that this host does not reach, as with macvlan.
+    if (error instanceof KernelError) return undefined;
+    throw error;
+  }
+}
+
+async function check(request: PluginRequest): Promise<void> {
+  const config = readPortmapConfig(request.config);
+  const prevResult = requirePrevResult(request);
+  if (config.ports.length === 0) return;
+  const wanted = { config, targets: targetsIn(prevResult, request) };
+  if (wanted.targets.size === 0) return;
+  const problem = await findForwardingProblem(hostOf(request), tagged(request), wanted);
+  if (problem !== undefined) throw wrong(problem);
+  const sysctl = await localnetSysctl(request, wanted);
+  if (sysctl === undefined) return;
+  const { signal } = request;
+  const value = (await kernelFor(request.run).readSysctls([sysctl], { signal })).get(sysctl);
+  if (value !== "1") {
+    throw wrong(
+      `the kernel parameter "${sysctl}" is ${value === undefined ? "not there" : `"${value}"`}, not "1"`,
+    );
+  }
+}
+
+/**
+ * Removes the rules of an attachment, by its mark: whatever has become of the namespace, and whichever back end has them. Of
+ * the configuration only the name of the network has to be valid.
+ */
+async function del(request: PluginRequest): Promise<void> {
+  const ports = readPortsToRemove(request.config);
+  const host = hostOf(request);
+  if (ports.length === 0 && !await mayHavePorts(host, tagged(request))) return;
+  const addresses = recordedAddresses(request);
+  const found = await removeForwarding(host, tagged(request), { addresses });
+  // The rules first: a packet between the two would begin a connection that nothing ends.
+  const recorded = addresses.flatMap((target): readonly Forwarding[] =>
+    portsOfFamily(ports, target.family).map((port) => ({ port, target }))
+  );
+  await forgetFlowsOf(host, [...found, ...recorded], request.log);
+}
+
+/** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
+function recordedAddresses(request: PluginRequest): readonly Ip[] {
+  try {
+    const { prevResult } = request;
+    return prevResult === undefined ? [] : [...targetsIn(prevResult, request).values()].map(({ ip }) => ip);
+  } catch {
+    return [];
+  }
+}
+
+async function status(request: PluginRequest): Promise<void> {
+  await requireBackend(hostOf(request), readPortmapConfig(request.config).backend);
+}
+
+async function gc(request: PluginRequest): Promise<void> {
+  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
+  await collectForwarding(hostOf(request), request.name, valid);
+}
