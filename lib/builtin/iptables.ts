@@ -1,4 +1,5 @@
 import { HostError, runOk } from "../host/command.ts";
+import { all } from "./all.ts";
 import type { Host } from "./host.ts";
 
 /** The families of addresses; each has its own program. */
@@ -24,6 +25,19 @@ export const LONGEST_COMMENT = 255;
 /** Returns an argument as the input of `iptables-restore` needs it. */
 export function quote(text: string): string {
   return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+}
+
+const COMMENT = / -m comment --comment (?:"(?<quoted>(?:[^"\\]|\\.)*)"|(?<plain>\S+))/;
+
+/** Returns the comment of a listed line; empty if it has none. */
+export function commentIn(line: string): string {
+  const { quoted, plain = "" } = COMMENT.exec(line)?.groups ?? {};
+  return quoted?.replaceAll(/\\(.)/g, "$1") ?? plain;
+}
+
+/** Returns a listed line without its comment: what the rule does. */
+export function withoutComment(line: string): string {
+  return line.replace(COMMENT, "");
 }
 
 /** Returns the line that removes what a listed line has added. */
@@ -83,4 +97,27 @@ export async function changeIptables(
       }
     }
   }
+}
+
+/**
+ * Lists a table in each of the families, plans a change of each from its lines, and carries it out, see
+ * {@linkcode changeIptables}. Returns false, and changes nothing, if iptables does not work on this machine for one of them.
+ */
+export async function changeListed(
+  host: Host,
+  families: readonly Family[],
+  table: IptablesTable,
+  plan: (lines: readonly string[], family: Family) => readonly string[] | Promise<readonly string[]>,
+): Promise<boolean> {
+  const listed = await all(families.map((family) => listIptables(host, family, table)));
+  if (listed.includes(undefined)) return false;
+  await all(families.map((family, index) => {
+    let known = listed[index];
+    return changeIptables(host, family, table, async () => {
+      const lines = known ?? await listIptables(host, family, table) ?? [];
+      known = undefined;
+      return await plan(lines, family);
+    });
+  }));
+  return true;
 }

@@ -16,6 +16,7 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
  */
 export const builtins: BuiltinTable = {
   bridge: async () => (await import("./bridge.ts")).bridge,
+  firewall: async () => (await import("./firewall.ts")).firewall,
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
   loopback: async () => (await import("./loopback.ts")).loopback,
   macvlan: async () => (await import("./macvlan.ts")).macvlan,

@@ -15,6 +15,19 @@ export interface NftRule {
   readonly expr: readonly unknown[];
 }
 
+/** A chain of nftables, without its rules. */
+export interface NftChain {
+  readonly family: string;
+  readonly table: string;
+  readonly name: string;
+  /** What packets pass it, such as `forward`; undefined for a chain that only other chains jump to. */
+  readonly hook: string | undefined;
+  /** Such as `filter` or `nat`; undefined as `hook`. */
+  readonly type: string | undefined;
+  /** What becomes of a packet that no rule decides about, `accept` or `drop`; undefined as `hook`. */
+  readonly policy: string | undefined;
+}
+
 /**
  * What to list: a chain such as `chain inet cni_plugins_masquerade masq_checks`, or all chains of a table, such as
  * `table ip cni_hostport`.
@@ -85,7 +98,25 @@ export async function listNft(host: Host, scope: NftScope): Promise<readonly Nft
   }
 }
 
+/** Lists the chains of all tables; undefined if nftables does not work on this machine. */
+export async function listNftChains(host: Host): Promise<readonly NftChain[] | undefined> {
+  const items = await listItems<{ readonly chain?: Partial<NftChain> }>(host, "chains");
+  return items?.flatMap(({ chain }) => {
+    const { family, table, name, hook, type, policy } = chain ?? {};
+    if (family === undefined || table === undefined || name === undefined) return [];
+    return [{ family, table, name, hook, type, policy }];
+  });
+}
+
 async function listOnce(host: Host, scope: NftScope): Promise<readonly NftRule[] | undefined> {
+  const items = await listItems<{ readonly rule?: Partial<NftRule> }>(host, scope);
+  return items?.flatMap(({ rule }) => {
+    const { chain, handle, comment, expr = [] } = rule ?? {};
+    return chain === undefined || handle === undefined ? [] : [{ chain, handle, comment, expr }];
+  });
+}
+
+async function listItems<T>(host: Host, scope: NftScope | "chains"): Promise<readonly T[] | undefined> {
   let text: string;
   try {
     text = await nft(host, ["-j", "list", ...scope.split(" ")]);
@@ -96,13 +127,10 @@ async function listOnce(host: Host, scope: NftScope): Promise<readonly NftRule[]
     if (error.reason === "program-missing" || /not supported/i.test(error.stderr)) return undefined;
     throw error;
   }
-  return readRules(text, scope).flatMap(({ rule }) => {
-    const { chain, handle, comment, expr = [] } = rule ?? {};
-    return chain === undefined || handle === undefined ? [] : [{ chain, handle, comment, expr }];
-  });
+  return readItems(text, scope);
 }
 
-function readRules(text: string, scope: NftScope): readonly { readonly rule?: Partial<NftRule> }[] {
+function readItems<T>(text: string, scope: string): readonly T[] {
   try {
     return JSON.parse(text).nftables;
   } catch (cause) {

@@ -128,7 +128,7 @@ export async function collectPairs(
 }
 
 /** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
-function recordedAddresses(request: PluginRequest): readonly string[] {
+export function recordedAddresses(request: PluginRequest): readonly string[] {
   try {
     return request.prevResult?.ips?.map(({ address }) => address) ?? [];
   } catch {

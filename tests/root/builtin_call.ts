@@ -58,8 +58,13 @@ export async function callBuiltin(type: string, call: Call, run: RunCommand = ru
 }
 
 /** Calls a plugin of a folder. */
-export async function callBinary(folder: string, type: string, call: Call): Promise<Answer> {
-  const { stdout, stderr, code } = await runCommand({
+export async function callBinary(
+  folder: string,
+  type: string,
+  call: Call,
+  run: RunCommand = runCommand,
+): Promise<Answer> {
+  const { stdout, stderr, code } = await run({
     program: `${folder}/${type}`,
     env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...environment(call, folder) },
     stdin: JSON.stringify(call.config),

@@ -1,0 +1,127 @@
+import { CHAINS, type FirewallNeeds, type Isolation } from "./firewall_needs.ts";
+import type { Host } from "./host.ts";
+import { wrong } from "./link_check.ts";
+import { changeNft, listNft, type NftRule } from "./nft.ts";
+
+/** The table for machines without iptables. It can stop packets; what other tables stop, it cannot let pass. */
+const TABLE = "inet podwire_firewall";
+const SCOPE = `table ${TABLE}` as const;
+const { stage1, stage2 } = CHAINS;
+
+/** A rule of the table, found again by its comment. */
+interface TableRule {
+  readonly chain: string;
+  readonly comment: string;
+  readonly what: string;
+  /** Whether it belongs at the top of its chain. */
+  readonly isFirst?: boolean | undefined;
+}
+
+/**
+ * Makes the chain of the administrator, which is never emptied, and the rules that keep bridges apart. Both stand before the
+ * other tables. Returns false, and does nothing, if nftables does not work on this machine.
+ */
+export async function addToTable(
+  host: Host,
+  needs: Pick<FirewallNeeds, "adminChain" | "isolation">,
+): Promise<boolean> {
+  return await changeNft(host, SCOPE, (rules) => {
+    const missing = rulesOf(needs).filter((rule) => !isAmong(rules, rule));
+    if (missing.length === 0) return [];
+    const chains = [needs.adminChain, ...(needs.isolation === undefined ? [] : [stage1, stage2])];
+    return [
+      `add table ${TABLE}`,
+      ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
+      `add chain ${TABLE} forward { type filter hook forward priority filter - 5 ; policy accept ; }`,
+      ...missing.map(({ chain, comment, what, isFirst }) =>
+        `${isFirst ? "insert" : "add"} rule ${TABLE} ${chain} ${what} comment "${comment}"`
+      ),
+    ];
+  });
+}
+
+/**
+ * Checks that the rules are there.
+ *
+ * @throws {CniError} naming the first that is missing
+ */
+export async function checkTable(
+  host: Host,
+  needs: Pick<FirewallNeeds, "adminChain" | "isolation">,
+): Promise<void> {
+  const rules = await listNft(host, SCOPE) ?? [];
+  const missing = rulesOf(needs).find((rule) => !isAmong(rules, rule));
+  if (missing === undefined) return;
+  throw wrong(
+    `the chain ${missing.chain} of table ${TABLE} does not have the rule "${missing.what}" any more`,
+  );
+}
+
+/**
+ * Removes the rules of devices that `unused` returns; with the last ones the chains for isolation go too. Returns false if
+ * nftables does not work on this machine.
+ */
+export async function joinInTable(
+  host: Host,
+  findUnused: (devices: readonly string[]) => Promise<ReadonlySet<string>>,
+): Promise<void> {
+  const rules = await listNft(host, SCOPE) ?? [];
+  const devices = [...new Set(rules.flatMap((rule) => deviceOf(rule) ?? []))];
+  const unused = await findUnused(devices);
+  if (unused.size === 0) return;
+  await changeNft(host, SCOPE, (now) => {
+    const gone = now.filter((rule) => unused.has(deviceOf(rule) ?? ""));
+    const deletions = gone.map(({ chain, handle }) => `delete rule ${TABLE} ${chain} handle ${handle}`);
+    if (now.some((rule) => deviceOf(rule) !== undefined && !gone.includes(rule))) return deletions;
+    const jumps = now.filter(({ comment }) => comment === TO_STAGE_1.comment);
+    const chains = [stage1, stage2].filter((name) => now.some(({ chain }) => chain === name));
+    return [
+      ...jumps.map(({ chain, handle }) => `delete rule ${TABLE} ${chain} handle ${handle}`),
+      ...chains.map((chain) => `flush chain ${TABLE} ${chain}`),
+      ...chains.map((chain) => `delete chain ${TABLE} ${chain}`),
+    ];
+  });
+}
+
+const TO_STAGE_1: TableRule = {
+  chain: "forward",
+  comment: "isolation",
+  what: `jump ${stage1}`,
+  isFirst: true,
+};
+
+/** The rules in the order in which they are needed: connections to published ports are for everybody. */
+function rulesOf({ adminChain, isolation }: Pick<FirewallNeeds, "adminChain" | "isolation">): TableRule[] {
+  const admin = { chain: "forward", comment: `administrator: ${adminChain}`, what: `jump ${adminChain}` };
+  return isolation === undefined ? [admin] : [admin, TO_STAGE_1, ...isolatingRules(isolation)];
+}
+
+function isolatingRules({ bridge, isWithin }: Isolation): TableRule[] {
+  const published = {
+    chain: stage1,
+    comment: "published ports",
+    what: "ct status dnat return",
+    isFirst: true,
+  };
+  const between = {
+    chain: stage1,
+    comment: `between: ${bridge}`,
+    what: `iifname "${bridge}" oifname != "${bridge}" jump ${stage2}`,
+  };
+  const within = {
+    chain: stage1,
+    comment: `within: ${bridge}`,
+    what: `iifname "${bridge}" oifname "${bridge}" drop`,
+  };
+  const outOf = { chain: stage2, comment: `between: ${bridge}`, what: `oifname "${bridge}" drop` };
+  return [published, between, ...(isWithin ? [within] : []), outOf];
+}
+
+function isAmong(rules: readonly NftRule[], { chain, comment }: TableRule): boolean {
+  return rules.some((rule) => rule.chain === chain && rule.comment === comment);
+}
+
+function deviceOf({ chain, comment = "" }: NftRule): string | undefined {
+  if (chain !== stage1 && chain !== stage2) return undefined;
+  return /^(?:between|within): (?<device>\S+)$/.exec(comment)?.groups?.device;
+}
