@@ -2,6 +2,7 @@ import type { Ip } from "../cni/address.ts";
 import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { atLeast, SPEC_VERSIONS } from "../cni/version.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { all } from "./all.ts";
 import { attachmentComment, attachmentTag, networkTag } from "./attachment_tag.ts";
@@ -10,6 +11,7 @@ import { type FirewallConfig, readFirewallConfig, readFirewallTeardown } from ".
 import { checkRules, makeRules, removeRules, worksHere } from "./firewall_rules.ts";
 import { addressesOfResult, bridgeOfResult, type FirewallNeeds } from "./firewall_needs.ts";
 import { addSource, firewalldRuns, hasSource, refuseStrictForwarding, removeSource } from "./firewalld.ts";
+import { FAMILIES } from "./iptables.ts";
 import { closedChains, forwardChains } from "./forward_chains.ts";
 import { wrong } from "./link_check.ts";
 import { hostOf, tagged } from "./pair_attachment.ts";
@@ -45,10 +47,25 @@ async function add(request: PluginRequest): Promise<Result> {
     for (const chain of closed) {
       request.log(`firewall: the chain ${chain} of nftables stops what it does not know, and is not opened`);
     }
+    await warnOfBridge(request, needs);
     return result;
   } catch (error) {
     await undo.run();
     throw error;
+  }
+}
+
+/** Says it if the machine lets packets between two ports of one bridge pass without a look at the rules. */
+async function warnOfBridge(request: PluginRequest, { addresses, isolation }: FirewallNeeds): Promise<void> {
+  if (!isolation?.isWithin) return;
+  const names = FAMILIES.filter((family) => addresses.some((ip) => ip.family === family))
+    .map((family) => `net/bridge/bridge-nf-call-${family === 4 ? "iptables" : "ip6tables"}`);
+  const values = await kernelFor(request.run).readSysctls(names, { signal: request.signal });
+  for (const name of names.filter((name) => values.get(name) !== "1")) {
+    request.log(
+      `firewall: the sysctl ${name} is not 1: containers on "${isolation.bridge}" reach each other; ` +
+        'set it, or "portIsolation" of the bridge plugin',
+    );
   }
 }
 

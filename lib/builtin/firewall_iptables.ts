@@ -7,8 +7,11 @@ const COMMENTS = {
   forward: "CNI firewall plugin rules",
   admin: "CNI firewall plugin admin overrides",
   published: "podwire: published ports",
+  end: "podwire: all other connections",
 };
 
+/** The last rule of `CNI-PUBLISHED`: without it another program has emptied the chain. */
+const END = `-A ${CHAINS.published} -m comment --comment "${COMMENTS.end}" -j RETURN`;
 const TO_PUBLISHED = `-m conntrack --ctstate DNAT -j ${CHAINS.published}`;
 
 /**
@@ -35,8 +38,9 @@ export function openingLines(
     ...own.flatMap(pairOf).filter((rule) => !lines.includes(rule)),
     // An address has one owner: what remains of a former one goes.
     ...published.filter(({ line }) => commentIn(line) !== comment).map(({ line }) => deletion(line)),
+    ...(lines.includes(END) ? [] : [END]),
     ...own.filter((ip) => !isPublished(ip)).map((ip) =>
-      `-A ${CHAINS.published} -d ${hostOf(ip)} -m comment --comment ${quote(comment)} -j ACCEPT`
+      `-I ${CHAINS.published} 1 -d ${hostOf(ip)} -m comment --comment ${quote(comment)} -j ACCEPT`
     ),
   ];
 }
@@ -76,8 +80,10 @@ export function closingLines(
   const pairs = new Set(hosts.filter((host) => !others.has(host)).flatMap(pairOfHost));
   const gone = [...lines.filter((line) => pairs.has(line)), ...own.map(({ line }) => line)].map(deletion);
   if (!hasChain(lines, CHAINS.published) || others.size > 0) return gone;
-  const jumps = lines.filter((line) => isSameRule(line, `-A ${CHAINS.forward} ${TO_PUBLISHED}`));
-  return [...gone, ...jumps.map(deletion), `-X ${CHAINS.published}`];
+  const jump = `-A ${CHAINS.forward} ${TO_PUBLISHED}`;
+  const frame = lines.filter((line) => line === END || isSameRule(line, jump));
+  // Not emptied: if another process adds a rule meanwhile, the chain must stay.
+  return [...gone, ...frame.map(deletion), `-X ${CHAINS.published}`];
 }
 
 /**
@@ -106,7 +112,7 @@ export function checkOpening(
     if (!lines.includes(rule)) throw wrong(`the rule "${rule}" of IPv${family} is not there any more`);
   }
   if (!hasChain(lines, CHAINS.published)) return;
-  if (publishedIn(lines).length === 0) throw wrong(`the chain ${CHAINS.published} of IPv${family} is empty`);
+  if (!lines.includes(END)) throw wrong(`the chain ${CHAINS.published} of IPv${family} was emptied`);
   if (positionOf(lines, CHAINS.forward, TO_PUBLISHED) === 0) {
     throw wrong(`the chain ${CHAINS.forward} of IPv${family} does not jump to ${CHAINS.published} any more`);
   }

@@ -1,4 +1,4 @@
-import { formatIp } from "../cni/address.ts";
+import { formatIp, parseCidr, parseIp } from "../cni/address.ts";
 import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { statOf } from "../host/file.ts";
@@ -6,6 +6,7 @@ import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink, linksByAlias, removeLink } from "../kernel/links.ts";
 import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { removeRules } from "./firewall_rules.ts";
 import type { Host } from "./host.ts";
 import { keptAddresses, storeDirs } from "./kept_addresses.ts";
 import { removeMasquerade } from "./masquerade.ts";
@@ -35,7 +36,7 @@ interface Report {
 }
 
 /**
- * Frees what `bridge`, `ptp` and `host-local`, those of the CNI plugins project too, made for an attachment, if it has the
+ * Frees what `bridge`, `ptp`, `firewall` and `host-local`, those of the CNI plugins project too, made for an attachment, if it has the
  * tag of the attachment: its veth pair, its masquerading rules, and then its addresses. An address stays reserved while an
  * interface may still use it.
  *
@@ -53,6 +54,12 @@ export async function freeLeftovers(
     await attempt(report, "its masquerading rules", async () => {
       if (!dryRun) await removeMasquerade(host, attachment, keptAddresses(attachment, plugins, host));
       report.freed.push("its masquerading rules");
+    });
+  }
+  if (plugins.some(({ type }) => type === "firewall")) {
+    await attempt(report, "its firewall rules", async () => {
+      if (!dryRun) await freeFirewall(attachment, host);
+      report.freed.push("its firewall rules");
     });
   }
   const { netns, ifName } = attachment;
@@ -86,6 +93,15 @@ async function freeLinks(
     if (!dryRun) await removeLink(kernel, name, { signal: host.signal });
     freed.push(`the interface ${name} on the host`);
   }
+}
+
+/** Before the addresses are free: the rules of an address without a tag may be those of its next owner then. */
+async function freeFirewall(attachment: AbandonedAttachment, host: Host): Promise<void> {
+  const tag = await attachmentTag(attachment);
+  await removeRules(host, {
+    isOwn: (comment) => comment.startsWith(tag),
+    addresses: attachment.addresses.flatMap((text) => parseCidr(text)?.ip ?? parseIp(text) ?? []),
+  });
 }
 
 /** Whether the interface is in the namespace; true if that cannot be checked. */

@@ -1,6 +1,7 @@
 // What the built-in firewall does beyond the originals: CHECK sees each change, DEL and GC find rules without a result, and
 // nftables is used where iptables is not there.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { freeLeftovers } from "../../lib/builtin/leftovers.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { assertDone } from "./builtin_call.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
@@ -33,7 +34,7 @@ const DRIFT: readonly (readonly [script: string, says: RegExp])[] = [
   ["iptables -w -D CNI-FORWARD -s 10.1.0.2 -j ACCEPT", /-s 10\.1\.0\.2\/32 -j ACCEPT" of IPv4/],
   ["ip6tables -w -D CNI-FORWARD 3", /-d fd00:1::2\/128 .*RELATED,ESTABLISHED.* of IPv6/],
   ["iptables -w -D CNI-FORWARD 2", /does not jump to CNI-PUBLISHED/],
-  ["iptables -w -F CNI-PUBLISHED", /CNI-PUBLISHED of IPv4 is empty/],
+  ["iptables -w -F CNI-PUBLISHED", /CNI-PUBLISHED of IPv4 was emptied/],
   ["iptables -w -D FORWARD 1", /FORWARD of IPv4 does not jump to CNI-ISOLATION-STAGE-1 before/],
   ["iptables -w -I FORWARD 1 -j CNI-FORWARD", /does not jump to CNI-ISOLATION-STAGE-1 before CNI-FORWARD/],
   ["ip6tables -w -F CNI-ISOLATION-STAGE-1", /STAGE-1 of IPv6 does not have the rule "-i br0 ! -o br0/],
@@ -160,6 +161,58 @@ Deno.test({
     assertDone(await OURS(gcOf([]), machine));
     assertEquals(mentions(await machine.rules(), A), []);
     assertDone(await OURS(callOf("CHECK", other), machine));
+  }),
+});
+
+Deno.test({
+  name: "an attachment that is forgotten loses its rules, and others keep theirs",
+  ...NEEDED,
+  fn: inWorld(async (world) => {
+    const machine = await Machine.make(world, "a");
+    for (const one of [A, B]) assertDone(await OURS(callOf("ADD", one), machine));
+    const config = JSON.stringify({ cniVersion: "1.0.0", name: "net", plugins: [{ type: "firewall" }] });
+    const attachment = {
+      network: "net",
+      containerId: "a",
+      ifName: "eth0",
+      netns: "",
+      addresses: A.ips,
+      config,
+    };
+    const host = { run: machine.run, signal: AbortSignal.timeout(60_000) };
+    const before = await machine.rules();
+    assertEquals((await freeLeftovers(attachment, host, { dryRun: true })).freed, ["its firewall rules"]);
+    assertEquals(await machine.rules(), before);
+    assertEquals(await freeLeftovers(attachment, host), { freed: ["its firewall rules"], remaining: [] });
+    assertEquals(mentions(await machine.rules(), A), []);
+    assertDone(await OURS(callOf("CHECK", B), machine));
+  }),
+});
+
+Deno.test({
+  name: "thirty containers at once get their rules, and lose them, whatever the others do",
+  ...NEEDED,
+  fn: inWorld(async (world) => {
+    const machine = await Machine.make(world, "a");
+    const all = Array.from(
+      { length: 30 },
+      (_, index) => ({ id: `c${index}`, ips: [`10.1.0.${index + 2}/24`] }),
+    );
+    const call = async (verb: "ADD" | "CHECK" | "DEL", some: readonly Attachment[]) => {
+      for (const answer of await Promise.all(some.map((one) => OURS(callOf(verb, one), machine)))) {
+        assertDone(answer);
+      }
+    };
+    const [early, late] = [all.slice(0, 15), all.slice(15)];
+    await call("ADD", early);
+    await Promise.all([call("DEL", early), call("ADD", late)]);
+    await call("CHECK", late);
+    const rules = await machine.rules();
+    assertEquals(early.flatMap((one) => mentions(rules, one)), []);
+    assertEquals(late.map((one) => mentions(rules, one).length), late.map(() => 3));
+    await call("DEL", late);
+    const left = await machine.rules();
+    assertEquals(all.flatMap((one) => mentions(left, one)), []);
   }),
 });
 
@@ -378,5 +431,21 @@ Deno.test({
     const { dns: _, ...expected } = resultOf(A);
     const { dns: __ = {}, ...given } = document;
     assertEquals(given, expected);
+  }),
+});
+
+Deno.test({
+  name: "the firewall says so where the machine does not look at the packets between two ports of a bridge",
+  ...NEEDED,
+  fn: inWorld(async (world) => {
+    const machine = await Machine.make(world, "a");
+    for (const value of ["0", "1"]) {
+      await machine.sh(
+        `sysctl -wq net.bridge.bridge-nf-call-iptables=${value} net.bridge.bridge-nf-call-ip6tables=1`,
+      );
+      const { stderr } = await OURS(callOf("ADD", { ...A, config: ISOLATED }), machine);
+      assertEquals(/bridge-nf-call-iptables is not 1.*portIsolation/.test(stderr), value === "0", stderr);
+      assertEquals(stderr.includes("ip6tables"), false);
+    }
   }),
 });
