@@ -22,6 +22,7 @@ import {
   hostOf,
   layer3Result,
   masqueradeUndone,
+  pairStatus,
   requireUsable,
   reserveAddresses,
   tagged,
@@ -187,6 +188,5 @@ async function check(request: PluginRequest): Promise<void> {
 }
 
 async function status(request: PluginRequest): Promise<void> {
-  const { ipamType } = readBridgeConfig(request.config, request.args);
-  if (ipamType !== "") await request.delegate(ipamType, request.config, "STATUS");
+  await pairStatus(request, readBridgeConfig(request.config, request.args));
 }

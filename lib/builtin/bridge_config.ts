@@ -14,7 +14,13 @@ import {
   unsupportedField,
 } from "./config_shape.ts";
 import type { MasqueradeBackend } from "./masquerade.ts";
-import { PAIR_MEMBERS, PAIR_TEARDOWN, type PairTeardown, readPairTeardown } from "./pair_config.ts";
+import {
+  PAIR_MEMBERS,
+  PAIR_RUNTIME,
+  PAIR_TEARDOWN,
+  type PairTeardown,
+  readPairTeardown,
+} from "./pair_config.ts";
 
 /** Configuration of the bridge plugin. */
 export interface BridgeConfig {
@@ -34,7 +40,7 @@ export interface BridgeConfig {
   readonly mac: string;
   /** Empty for a layer 2 network, without addresses. */
   readonly ipamType: string;
-  /** Undefined to use that of the IPAM plugin. */
+  /** What the runtime asks for, or that of the configuration; undefined to use that of the IPAM plugin. */
   readonly dns: Dns | undefined;
 }
 
@@ -77,7 +83,7 @@ const CONFIG = openObjectOf({}, {
   hairpinMode: FLAG,
   promiscMode: FLAG,
   portIsolation: FLAG,
-  runtimeConfig: section({ mac: MAC_ADDRESS }),
+  runtimeConfig: section({ mac: MAC_ADDRESS, ...PAIR_RUNTIME }),
   args: section({ cni: section({ mac: MAC_ADDRESS }) }),
 });
 
@@ -116,7 +122,7 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
     portIsolation: read.portIsolation ?? false,
     mac: read.runtimeConfig?.mac ?? read.args?.cni?.mac ?? macOfArgs(cniArgs) ?? "",
     ipamType: read.ipam?.type ?? "",
-    dns: read.dns,
+    dns: read.runtimeConfig?.dns ?? read.dns,
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Cidr, Ip } from "../cni/address.ts";
-import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { ERROR_CODES } from "../cni/error.ts";
 import { all } from "./all.ts";
 import type { TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
@@ -9,6 +9,7 @@ import {
   type IsKept,
   removeIptablesRules,
 } from "./masquerade_iptables.ts";
+import { noRuleBackend, requireRuleBackend } from "./rule_backend.ts";
 import { addNftRules, collectNftRules, removeNftRules } from "./masquerade_nft.ts";
 
 /** The backends for masquerading, with the names of the option `ipMasqBackend` of the bridge plugin. */
@@ -38,13 +39,17 @@ export async function addMasquerade(
 ): Promise<void> {
   if (backend !== "nftables" && await addIptablesRules(host, attachment, addresses)) return;
   if (backend !== "iptables" && await addNftRules(host, attachment, addresses)) return;
-  const state = backend === undefined
-    ? "neither iptables nor nftables works here"
-    : `${backend} does not work here`;
-  throw new CniError("not-ready", `Cannot masquerade: ${state}`, {
-    code: ERROR_CODES.internal,
-    details: "install iptables or nftables, or set ipMasq to false",
-  });
+  throw noRuleBackend(backend, { ...NO_BACKEND, code: ERROR_CODES.internal });
+}
+
+const NO_BACKEND = {
+  what: "masquerade",
+  details: "install iptables or nftables, or set ipMasq to false",
+};
+
+/** Fails if {@linkcode addMasquerade} would. */
+export async function requireMasquerade(host: Host, { backend }: MasqueradeOptions = {}): Promise<void> {
+  await requireRuleBackend(host, backend, { ...NO_BACKEND, code: ERROR_CODES.pluginNotAvailable });
 }
 
 /**

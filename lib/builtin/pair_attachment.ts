@@ -10,7 +10,7 @@ import { attachmentTag, networkTag, type TaggedAttachment } from "./attachment_t
 import type { ContainerPlan } from "./container_plan.ts";
 import type { Host } from "./host.ts";
 import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
-import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
+import { addMasquerade, collectMasquerade, removeMasquerade, requireMasquerade } from "./masquerade.ts";
 import type { PairTeardown } from "./pair_config.ts";
 import { requireNetns } from "./require_netns.ts";
 import type { Undo } from "./undo.ts";
@@ -103,6 +103,20 @@ export async function detachPair(
     await removeMasquerade(host, tagged(request), isKept, { backend: ipMasqBackend });
   }
   if (ipamType !== "") await request.delegate(ipamType, request.config, "DEL");
+}
+
+/**
+ * Asks the IPAM plugin whether it is ready, and looks whether addresses can be masqueraded.
+ *
+ * @throws {CniError} with the code 50 if not
+ */
+export async function pairStatus(
+  request: PluginRequest,
+  { ipamType, ipMasq, ipMasqBackend }: PairTeardown,
+): Promise<void> {
+  if (ipamType === "") return;
+  await request.delegate(ipamType, request.config, "STATUS");
+  if (ipMasq) await requireMasquerade(hostOf(request), { backend: ipMasqBackend });
 }
 
 /** Removes what belongs to no valid attachment: pairs, rules, and the addresses last, as {@linkcode detachPair} does. */

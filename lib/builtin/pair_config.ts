@@ -2,6 +2,7 @@ import { isArray, type JsonObject } from "../cni/json.ts";
 import type { Dns } from "../cni/result.ts";
 import {
   anyObject,
+  anyText,
   integer,
   lenient,
   mapped,
@@ -10,7 +11,7 @@ import {
   orNull,
   type Shape,
 } from "../cni/shape.ts";
-import { FLAG, nonEmpty, readConfig, section, TEXT } from "./config_shape.ts";
+import { FLAG, nonEmpty, optionalList, readConfig, section, TEXT } from "./config_shape.ts";
 import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
 
 /**
@@ -27,6 +28,24 @@ export interface PairTeardown {
 
 /** The members of {@linkcode PairTeardown}. */
 export const PAIR_TEARDOWN = { ipMasq: FLAG, ipam: section({ type: TEXT }) };
+
+/** Settings of the resolver that the runtime asks for, in the words of the capability `dns`; undefined if there are none. */
+const RUNTIME_DNS: Shape<Dns | undefined> = mapped(
+  section({
+    servers: optionalList(anyText),
+    searches: optionalList(anyText),
+    options: optionalList(anyText),
+  }),
+  (given) => {
+    const { servers = [], searches = [], options = [] } = given ?? {};
+    const members = Object.entries({ nameservers: servers, search: searches, options });
+    const set = members.filter(([, words]) => words.length > 0);
+    return set.length === 0 ? undefined : Object.fromEntries(set);
+  },
+);
+
+/** The member of `runtimeConfig` with the settings of the resolver. */
+export const PAIR_RUNTIME = { dns: RUNTIME_DNS };
 
 /** The members that are not needed then. */
 export const PAIR_MEMBERS = {

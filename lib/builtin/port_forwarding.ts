@@ -1,15 +1,14 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { type CniError, ERROR_CODES } from "../cni/error.ts";
 import { all } from "./all.ts";
 import type { TaggedAttachment } from "./attachment_tag.ts";
 import type { Forwarding, RemovedForwarding, WantedForwarding } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import { listIptables } from "./iptables.ts";
-import { listNft } from "./nft.ts";
 import type { PortmapBackend } from "./portmap_config.ts";
 import { addPortsByIptables, collectPortsOfIptables, removePortsByIptables } from "./portmap_iptables.ts";
 import { checkPortsOfIptables } from "./portmap_iptables_check.ts";
-import { addPortsByNft, collectPortsOfNft, removePortsByNft, scopeOf } from "./portmap_nft.ts";
+import { addPortsByNft, collectPortsOfNft, removePortsByNft } from "./portmap_nft.ts";
 import { checkPortsOfNft } from "./portmap_nft_check.ts";
+import { noRuleBackend, requireRuleBackend } from "./rule_backend.ts";
 
 /**
  * Leads ports of the host to a container.
@@ -37,19 +36,16 @@ export async function addForwarding(
  * @throws {CniError} With the code 50.
  */
 export async function requireBackend(host: Host, backend: PortmapBackend | undefined): Promise<void> {
-  if (backend !== "nftables" && await listIptables(host, 4, "nat", ["POSTROUTING"]) !== undefined) return;
-  if (backend !== "iptables" && await listNft(host, scopeOf(4)) !== undefined) return;
-  throw unusable(backend, ERROR_CODES.pluginNotAvailable);
+  await requireRuleBackend(host, backend, { ...NO_BACKEND, code: ERROR_CODES.pluginNotAvailable });
 }
 
+const NO_BACKEND = {
+  what: "forward ports",
+  details: "install iptables or nftables, or remove the port mappings",
+};
+
 function unusable(backend: PortmapBackend | undefined, code: number): CniError {
-  const state = backend === undefined
-    ? "neither iptables nor nftables works here"
-    : `${backend} does not work here`;
-  return new CniError("not-ready", `Cannot forward ports: ${state}`, {
-    code,
-    details: "install iptables or nftables, or remove the port mappings",
-  });
+  return noRuleBackend(backend, { ...NO_BACKEND, code });
 }
 
 /** Removes the rules of an attachment from both back ends, whichever made them; returns what they did. */

@@ -17,6 +17,7 @@ import {
   hostOf,
   layer3Result,
   masqueradeUndone,
+  pairStatus,
   requireUsable,
   reserveAddresses,
   tagged,
@@ -129,7 +130,7 @@ async function check(request: PluginRequest): Promise<void> {
 }
 
 async function status(request: PluginRequest): Promise<void> {
-  await request.delegate(readPtpConfig(request.config).ipamType, request.config, "STATUS");
+  await pairStatus(request, readPtpConfig(request.config));
 }
 
 async function gc(request: PluginRequest): Promise<void> {

@@ -2,18 +2,22 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { Dns } from "../cni/result.ts";
 import { openObjectOf } from "../cni/shape.ts";
-import { readConfig } from "./config_shape.ts";
-import { PAIR_MEMBERS, PAIR_TEARDOWN, type PairTeardown } from "./pair_config.ts";
+import { readConfig, section } from "./config_shape.ts";
+import { PAIR_MEMBERS, PAIR_RUNTIME, PAIR_TEARDOWN, type PairTeardown } from "./pair_config.ts";
 
 /** Configuration of the ptp plugin. */
 export interface PtpConfig extends PairTeardown {
   /** 0 lets the kernel choose. */
   readonly mtu: number;
-  /** Undefined to use that of the IPAM plugin. */
+  /** What the runtime asks for, or that of the configuration; undefined to use that of the IPAM plugin. */
   readonly dns: Dns | undefined;
 }
 
-const CONFIG = openObjectOf({}, { ...PAIR_TEARDOWN, ...PAIR_MEMBERS });
+const CONFIG = openObjectOf({}, {
+  ...PAIR_TEARDOWN,
+  ...PAIR_MEMBERS,
+  runtimeConfig: section(PAIR_RUNTIME),
+});
 
 /**
  * Reads and validates the configuration.
@@ -21,7 +25,7 @@ const CONFIG = openObjectOf({}, { ...PAIR_TEARDOWN, ...PAIR_MEMBERS });
  * @throws {CniError} With the code 7.
  */
 export function readPtpConfig(config: JsonObject): PtpConfig {
-  const { ipMasq = false, ipMasqBackend, mtu, dns, ipam } = readConfig(CONFIG, config);
+  const { ipMasq = false, ipMasqBackend, mtu, dns, ipam, runtimeConfig } = readConfig(CONFIG, config);
   const ipamType = ipam?.type ?? "";
   if (ipamType === "") {
     throw new CniError(
@@ -32,5 +36,5 @@ export function readPtpConfig(config: JsonObject): PtpConfig {
       },
     );
   }
-  return { ipMasq, ipMasqBackend, mtu: mtu ?? 0, dns, ipamType };
+  return { ipMasq, ipMasqBackend, mtu: mtu ?? 0, dns: runtimeConfig?.dns ?? dns, ipamType };
 }

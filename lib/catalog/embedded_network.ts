@@ -6,46 +6,75 @@ import { ALWAYS_BUILTIN } from "../plugin/locate.ts";
 
 /** What this machine provides for the embedded network. */
 export interface EmbeddedOptions {
-  /** The backend for masquerading; undefined if there is none. */
+  /** The program for rules; undefined if there is none. */
   readonly masquerade: "nftables" | "iptables" | undefined;
   /** Whether the kernel has IPv6. */
   readonly ipv6: boolean;
 }
 
+/** What was chosen for the embedded network of this machine. */
+export interface EmbeddedChoice {
+  /** @default {10.209.0.0/16} */
+  readonly ipv4?: string | undefined;
+  /** @default {fd50:7704::/64} */
+  readonly ipv6?: string | undefined;
+  /** The largest packet, in bytes. @default {that of the kernel} */
+  readonly mtu?: number | undefined;
+}
+
 /** Stands for the file of the embedded network, which has none. */
 export const EMBEDDED_FILE = "(embedded)";
 
+/** The bridge of the embedded network. */
+export const EMBEDDED_BRIDGE = "pw0";
+
 const SUBNETS = { 4: "10.209.0.0/16", 6: "fd50:7704::/64" } as const;
 
-/** The subnets of the embedded network, of IPv4 and of IPv6. */
+/** The subnets of the embedded network unless others were chosen, of IPv4 and of IPv6. */
 export const EMBEDDED_SUBNETS: readonly Cidr[] = Object.values(SUBNETS).flatMap((text) =>
   parseCidr(text) ?? []
 );
 
 /**
  * The network of a machine whose configuration directory holds none: bridge `pw0`, 10.209.0.0/16
- * and fd50:7704::/64, built-in plugins only.
+ * and fd50:7704::/64 unless others were chosen, built-in plugins only. It publishes ports, opens what the host's rules for
+ * forwarded packets close, and keeps containers of other networks of podwire out.
  */
-export function embeddedNetwork({ masquerade, ipv6 }: EmbeddedOptions): NetworkConfigList {
-  const ranges = [[{ subnet: SUBNETS[4] }], ...(ipv6 ? [[{ subnet: SUBNETS[6] }]] : [])];
+export function embeddedNetwork(
+  { masquerade, ipv6 }: EmbeddedOptions,
+  choice: EmbeddedChoice = {},
+): NetworkConfigList {
+  const { ipv4: four = SUBNETS[4], ipv6: six = SUBNETS[6], mtu } = choice;
+  const ranges = [[{ subnet: four }], ...(ipv6 ? [[{ subnet: six }]] : [])];
   const routes = [{ dst: "0.0.0.0/0" }, ...(ipv6 ? [{ dst: "::/0" }] : [])];
+  // Plugins on disk may not know all of these members or the version, and this network has to work without configuration.
+  const builtin = { [ALWAYS_BUILTIN]: true };
   return parseConfigList(JSON.stringify({
     cniVersion: "1.1.0",
     name: "podwire",
-    plugins: [{
-      type: "bridge",
-      // Plugins on disk may not know all of these members or the version, and this network has to work without configuration.
-      [ALWAYS_BUILTIN]: true,
-      bridge: "pw0",
-      isGateway: true,
-      ipMasq: masquerade !== undefined,
-      ...(masquerade === undefined ? {} : { ipMasqBackend: masquerade }),
-      hairpinMode: true,
-      // The bridge is removed with its last container, so that nothing is left on the machine.
-      removeEmptyBridge: true,
-      capabilities: { ips: true, mac: true },
-      ipam: { type: "host-local", ranges, routes },
-    }],
+    plugins: [
+      {
+        type: "bridge",
+        ...builtin,
+        bridge: EMBEDDED_BRIDGE,
+        isGateway: true,
+        ipMasq: true,
+        ...(masquerade === undefined ? {} : { ipMasqBackend: masquerade }),
+        hairpinMode: true,
+        // The bridge is removed with its last container, so that nothing is left on the machine.
+        removeEmptyBridge: true,
+        ...(mtu === undefined ? {} : { mtu }),
+        capabilities: { ips: true, mac: true, dns: true, aliases: true },
+        ipam: { type: "host-local", ranges, routes },
+      },
+      {
+        type: "portmap",
+        ...builtin,
+        ...(masquerade === undefined ? {} : { backend: masquerade }),
+        capabilities: { portMappings: true },
+      },
+      { type: "firewall", ...builtin, ingressPolicy: "same-bridge" },
+    ],
   }));
 }
 

@@ -6,6 +6,17 @@ import { describeTaken, overlapsOf, type TakenSubnet } from "./taken_subnet.ts";
 /** Where subnets are chosen from unless the request names pools: private, and not what other engines choose from. */
 export const IPV4_POOLS: readonly Cidr[] = ["10.210.0.0/16", "10.211.0.0/16", "192.168.192.0/18"].map(pool);
 
+/** Where the embedded network gets its subnets from if the usual ones are in use: each pool is a subnet. */
+export const EMBEDDED_POOLS: Readonly<Record<4 | 6, readonly Cidr[]>> = {
+  4: [
+    ...numbersTo(200, 255).map((n) => `10.${n}.0.0/16`),
+    ...numbersTo(20, 32).map((n) => `172.${n}.0.0/16`),
+    "192.168.160.0/19",
+  ]
+    .map(pool),
+  6: numbersTo(0x7705, 0x7720).map((n) => pool(`fd50:${n.toString(16)}::/64`)),
+};
+
 /** The length of the prefix of a chosen subnet. */
 const CHOSEN_PREFIX = { 4: 24, 6: 64 } as const;
 
@@ -19,16 +30,20 @@ export function randomIpv6Pool(random = crypto.getRandomValues(new Uint8Array(5)
 }
 
 /**
- * Returns the first subnet of the pools that nothing on this machine uses. If each of them is in a wider network, such as the
+ * Returns the first subnet of the pools that nothing on this machine uses, with `whole` a whole pool. If each of them is in a wider network, such as the
  * route of a VPN, it takes one of those.
  *
  * @throws {CniError} kind `conflict`, with each pool and what uses it
  */
-export function chooseSubnet(pools: readonly Cidr[], taken: readonly TakenSubnet[]): Cidr {
+export function chooseSubnet(
+  pools: readonly Cidr[],
+  taken: readonly TakenSubnet[],
+  { whole = false }: { readonly whole?: boolean | undefined } = {},
+): Cidr {
   let second: Cidr | undefined;
   const blocked: string[] = [];
   for (const pool of pools) {
-    const length = Math.max(pool.prefix, CHOSEN_PREFIX[pool.ip.family]);
+    const length = whole ? pool.prefix : Math.max(pool.prefix, CHOSEN_PREFIX[pool.ip.family]);
     const near = taken.filter(({ subnet }) => overlapsOf(pool, [{ subnet, by: "" }]).refused.length > 0);
     for (const subnet of subnetsIn(pool, length)) {
       const { refused, wider } = overlapsOf(subnet, near);
@@ -44,6 +59,10 @@ export function chooseSubnet(pools: readonly Cidr[], taken: readonly TakenSubnet
     details: blocked.join("\n"),
     hint: "name a subnet with --subnet, or another pool with --pool",
   });
+}
+
+function numbersTo(first: number, end: number): readonly number[] {
+  return Array.from({ length: end - first }, (_, index) => first + index);
 }
 
 function pool(text: string): Cidr {

@@ -1,7 +1,8 @@
-import { embeddedNetwork, machineFacts } from "../catalog/embedded_network.ts";
 import { CatalogOnDemand } from "../catalog/on_demand.ts";
 import { CatalogReader } from "../catalog/reader.ts";
-import type { Logger } from "../host/log.ts";
+import { runCommand } from "../host/command.ts";
+import { type Logger, silentLogger } from "../host/log.ts";
+import { EmbeddedChooser } from "../network/embedded_choice.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { StateFormat } from "../state/state_format.ts";
 import type { CatalogContext } from "./context.ts";
@@ -47,6 +48,8 @@ function makeReader(
   },
 ): CatalogReader {
   const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
+  const { run = runCommand } = options;
+  const chooser = new EmbeddedChooser({ stateDir, run, path: environment?.PATH, log: log ?? silentLogger });
   const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
   return new CatalogReader({
     confDir: embeddedOnly ? undefined : confDir,
@@ -55,7 +58,8 @@ function makeReader(
     isAttached: (network) => store.hasNetwork(network),
     confDirRequired: options.confDir !== undefined,
     allowUnsafeFiles: options.allowUnsafeFiles ?? false,
-    embedded: mayEmbed ? async () => embeddedNetwork(await machineFacts(environment?.PATH)) : undefined,
+    // What shows podwire at work must not decide for the machine.
+    embedded: mayEmbed ? () => chooser.network(remembers && !embeddedOnly) : undefined,
     defaultNetwork,
     log,
   });

@@ -204,6 +204,17 @@ Deno.test("the embedded network uses what the machine provides", () => {
     cniVersion: NETWORK.cniVersion,
   }, { ipMasq: true, ipMasqBackend: "nftables", cniVersion: "1.1.0" });
   assertEquals(JSON.stringify(full?.json.ipam).includes("fd50:7704::/64"), true);
-  const [bare] = embeddedNetwork({ masquerade: undefined, ipv6: false }).plugins;
-  assertEquals([bare?.json.ipMasq, JSON.stringify(bare?.json.ipam).includes(":/")], [false, false]);
+  const types = NETWORK.plugins.map(({ type, json }) => [type, json[ALWAYS_BUILTIN]]);
+  assertEquals(types, [["bridge", true], ["portmap", true], ["firewall", true]]);
+  // Without a program for rules it says so, and does not go on without them.
+  const [bare, ports] = embeddedNetwork({ masquerade: undefined, ipv6: false }).plugins;
+  assertEquals([bare?.json.ipMasq, JSON.stringify(bare?.json.ipam).includes(":/")], [true, false]);
+  assertEquals([bare?.json.ipMasqBackend, ports?.json.backend], [undefined, undefined]);
+  const choice = { ipv4: "10.9.0.0/16", ipv6: "fd09::/64", mtu: 1400 };
+  const [chosen] = embeddedNetwork({ masquerade: "iptables", ipv6: true }, choice).plugins;
+  assertEquals([chosen?.json.mtu, chosen?.json.ipMasqBackend], [1400, "iptables"]);
+  assertEquals(JSON.stringify(chosen?.json.ipam).match(/"subnet":"[^"]*"/g), [
+    '"subnet":"10.9.0.0/16"',
+    '"subnet":"fd09::/64"',
+  ]);
 });

@@ -157,7 +157,7 @@ Deno.test("an empty machine has no sandboxes, no attachments, and the embedded n
       default: true,
       defaultBy: "first",
       cniVersion: "1.1.0",
-      plugins: ["bridge"],
+      plugins: ["bridge", "portmap", "firewall"],
       reason: null,
       line: null,
       column: null,

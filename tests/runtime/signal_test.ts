@@ -1,6 +1,7 @@
 // Every public call takes a signal in its last argument, and does not begin if that has fired.
 import { assertEquals, assertRejects } from "@std/assert";
 import { DaemonClient } from "../../lib/daemon/client.ts";
+import { NetworkOperations } from "../../lib/runtime/network_operations.ts";
 import { Sandboxes } from "../../lib/sandbox/sandbox.ts";
 import { type CallOptions, CniError, loadDirectory, loadNetworkFile, Pods, Podwire } from "../../mod.ts";
 import { inTempDir } from "../temp_dir.ts";
@@ -63,6 +64,12 @@ Deno.test("no call of Podwire and its sandboxes begins with a signal that has fi
       forget: (options) => podwire.forget({ containerId: "c1", reason: "test" }, options),
       recover: (options) => podwire.recover(options),
     });
+    await refusesEach(NetworkOperations, {
+      createNetwork: (options) => podwire.createNetwork({ name: "back" }, options),
+      removeNetwork: (options) => podwire.removeNetwork("back", options),
+      inspectNetwork: (options) => podwire.inspectNetwork("back", options),
+      listNetworks: (options) => podwire.listNetworks(options),
+    });
     await refusesEach(Sandboxes, {
       run: (options) => sandboxes.run({ name: "web" }, options),
       stop: (options) => sandboxes.stop("web", options),
@@ -73,6 +80,9 @@ Deno.test("no call of Podwire and its sandboxes begins with a signal that has fi
       hold: (options) => sandboxes.hold("web", options),
       exec: (options) => sandboxes.exec("web", { program: "true" }, options),
       repair: (options) => sandboxes.repair({}, options),
+      connect: (options) => sandboxes.connect("web", { name: "back" }, options),
+      disconnect: (options) => sandboxes.disconnect("web", "back", options),
+      check: (options) => sandboxes.check("web", options),
     });
     // Nothing was made.
     assertEquals(Array.from(Deno.readDirSync(dir)), []);
@@ -110,6 +120,11 @@ Deno.test("no call of the client of the daemon begins with a signal that has fir
     stop: (options) => client.stop("web", options),
     remove: (options) => client.remove("web", options),
     events: (options) => client.events(options).next(),
+    connect: (options) => client.connect("web", { name: "back" }, options),
+    disconnect: (options) => client.disconnect("web", "back", options),
+    createNetwork: (options) => client.createNetwork({ name: "back" }, options),
+    inspectNetwork: (options) => client.inspectNetwork("back", options),
+    removeNetwork: (options) => client.removeNetwork("back", options),
   });
 });
 

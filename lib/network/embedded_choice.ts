@@ -1,0 +1,133 @@
+import { once } from "../async/once.ts";
+import {
+  EMBEDDED_BRIDGE,
+  EMBEDDED_SUBNETS,
+  type EmbeddedChoice,
+  embeddedNetwork,
+  machineFacts,
+} from "../catalog/embedded_network.ts";
+import { catalogsDir } from "../catalog/memory.ts";
+import { formatCidr } from "../cni/address.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { anyText, integer, lenient, openObjectOf, type Shape } from "../cni/shape.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import type { RunCommand } from "../host/command.ts";
+import { createExclusive, ensureDir, readTextIfThere } from "../host/file.ts";
+import type { Logger } from "../host/log.ts";
+import { missingFlags } from "../host/permissions.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import { findLink } from "../kernel/links.ts";
+import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
+import { chooseSubnet, EMBEDDED_POOLS } from "./choose_subnet.ts";
+import { subnetsOfHost } from "./host_subnets.ts";
+import { describeTaken, overlapsOf } from "./taken_subnet.ts";
+
+/** The dependencies of {@linkcode EmbeddedChooser}. */
+export interface EmbeddedChooserContext {
+  readonly stateDir: string;
+  readonly run: RunCommand;
+  readonly path: string | undefined;
+  readonly log: Logger;
+}
+
+const KIND = "podwire.embedded.v1";
+const LARGEST_MTU = 65_535;
+/** Ethernet: the kernel takes it without being asked. */
+const USUAL_MTU = 1500;
+
+const SHAPE: Shape<EmbeddedChoice> = openObjectOf({}, {
+  ipv4: anyText,
+  ipv6: anyText,
+  mtu: lenient(integer(1, LARGEST_MTU)),
+});
+
+/**
+ * Chooses the subnets and the MTU of the embedded network on this machine: others than usual, if the usual ones overlap with
+ * an address or a route of the host. The choice is remembered in the state directory when the network is first used, so
+ * that all containers get addresses of the same subnets.
+ */
+export class EmbeddedChooser {
+  readonly #context: EmbeddedChooserContext;
+  readonly #chosen: () => Promise<EmbeddedChoice>;
+
+  constructor(context: EmbeddedChooserContext) {
+    this.#context = context;
+    this.#chosen = once(() => this.#choose());
+  }
+
+  /** Returns the network as it is on this machine; `remembers` says whether the choice may be written. */
+  async network(remembers: boolean): Promise<NetworkConfigList> {
+    const choice = await this.#remembered() ?? (remembers ? await this.#remember() : await this.#chosen());
+    return embeddedNetwork(await machineFacts(this.#context.path), choice);
+  }
+
+  get #file(): string {
+    return `${catalogsDir(this.#context.stateDir)}/embedded.json`;
+  }
+
+  async #remembered(): Promise<EmbeddedChoice | undefined> {
+    try {
+      if (missingFlags({ read: [this.#file] }).length > 0) return undefined;
+      const text = await readTextIfThere(this.#file);
+      return text === undefined ? undefined : await decodeChecksummed(KIND, text, SHAPE);
+    } catch (error) {
+      this.#context.log.warn(`the choice of the embedded network cannot be read: ${asCniError(error).msg}`, {
+        file: this.#file,
+      });
+      return {};
+    }
+  }
+
+  async #remember(): Promise<EmbeddedChoice> {
+    const { stateDir, log } = this.#context;
+    const choice = await this.#chosen();
+    const dir = catalogsDir(stateDir);
+    if (missingFlags({ read: [dir], write: [dir] }).length > 0) return choice;
+    try {
+      await ensureDir(dir, 0o700);
+      const isFirst = await createExclusive(this.#file, await printChecksummed(KIND, encode(choice)));
+      if (!isFirst) return await this.#remembered() ?? choice;
+    } catch (error) {
+      log.warn(`the choice of the embedded network cannot be written: ${asCniError(error).msg}`, {
+        file: this.#file,
+      });
+    }
+    return choice;
+  }
+
+  async #choose(): Promise<EmbeddedChoice> {
+    const { run, log } = this.#context;
+    const kernel = kernelFor(run);
+    const taken = (await subnetsOfHost(kernel)).filter(({ device }) => device !== EMBEDDED_BRIDGE);
+    const choice: { ipv4?: string; ipv6?: string; mtu?: number } = {};
+    for (const usual of EMBEDDED_SUBNETS) {
+      const { refused: [reason] } = overlapsOf(usual, taken);
+      if (reason === undefined) continue;
+      const { family } = usual.ip;
+      const subnet = formatCidr(chooseSubnet(EMBEDDED_POOLS[family], taken, { whole: true }));
+      choice[family === 4 ? "ipv4" : "ipv6"] = subnet;
+      const why = `${formatCidr(usual)} overlaps with ${describeTaken(reason)}`;
+      log.warn(`the embedded network uses ${subnet}, because ${why}`);
+    }
+    const mtu = await mtuOfUplink(run);
+    return mtu === undefined || mtu === USUAL_MTU ? choice : { ...choice, mtu };
+  }
+}
+
+/** Returns the MTU of the interface that the default route leads through; undefined if there is no default route. */
+export async function mtuOfUplink(run: RunCommand): Promise<number | undefined> {
+  const kernel = kernelFor(run);
+  for (const family of [4, 6] as const) {
+    const [routes] = await kernel.apply([{ kind: "show-routes", family, defaults: true }]).catch(() => [[]]);
+    const [best] = routes.filter(({ isMain, hops }) => isMain && hops.length > 0)
+      .toSorted((a, b) => (a.metric ?? 0) - (b.metric ?? 0));
+    const device = best?.hops[0]?.device;
+    if (device !== undefined) return (await findLink(kernel, device))?.mtu;
+  }
+  return undefined;
+}
+
+function encode(choice: EmbeddedChoice): JsonObject {
+  return Object.fromEntries(Object.entries(choice).filter(([, value]) => value !== undefined));
+}

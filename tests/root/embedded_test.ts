@@ -1,0 +1,164 @@
+// The embedded network on machines of all kinds, each a network namespace of its own.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { runInside } from "../../lib/host/netns.ts";
+import { need, PODWIRE_BINARY } from "./need.ts";
+import { PeerServer, seenAs, seenOnce } from "./plugins_traffic.ts";
+import { PluginWorld } from "./plugins_world.ts";
+import { unmountBelow } from "./unmount.ts";
+
+/** A machine with an uplink, and the program on it. */
+class Machine implements AsyncDisposable {
+  readonly #made = new Set<string>();
+
+  private constructor(readonly world: PluginWorld) {}
+
+  static async make(): Promise<Machine> {
+    return new Machine(await PluginWorld.make("1.9.1"));
+  }
+
+  /** Runs the program; with `bare`, on a machine where nothing of the system's own programs is installed. */
+  async podwire(args: readonly string[], { bare = false }: { bare?: boolean } = {}) {
+    const { dir } = this.world;
+    const dirs = ["conf-dir", "state-dir", "cache-dir", "netns-dir"].map((name) =>
+      `--${name}=${dir}/${name}`
+    );
+    await Deno.mkdir(`${dir}/conf-dir`, { recursive: true });
+    const own = [PODWIRE_BINARY, ...args, ...dirs];
+    // That is where nft and iptables are.
+    const without = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /usr/sbin && exec "$@"', "sh"];
+    const [program = "", ...rest] = bare ? [...without, ...own] : own;
+    return await runInside(this.world.node, { program, args: rest });
+  }
+
+  async run(name: string, ...args: string[]): Promise<string> {
+    this.#made.add(name);
+    const { code, stdout, stderr } = await this.podwire(["run", name, "--json", ...args]);
+    assertEquals(code, 0, stderr);
+    return stdout;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const name of this.#made) await this.podwire(["rm", "-f", name]);
+    await unmountBelow(`${this.world.dir}/netns-dir`);
+    await this.world[Symbol.asyncDispose]();
+  }
+}
+
+const needs = need("root", "ip", "binary", "cni-1.9.1", "nft", "iptables");
+
+/** Tests of a machine of some kind. */
+function onMachine(name: string, fn: (machine: Machine) => Promise<void>): void {
+  Deno.test({
+    name,
+    ...needs,
+    fn: async () => {
+      await using machine = await Machine.make();
+      await fn(machine);
+    },
+  });
+}
+
+onMachine(
+  "a bare machine publishes a port, masquerades, and is as before when the pod is gone",
+  async (machine) => {
+    const { world } = machine;
+    const before = await world.sh("nft list ruleset; ip -br link; ip route");
+    const { netns, ips } = JSON.parse(
+      await machine.run("web", "--publish", "8080:80", "--dns", "192.0.2.53"),
+    );
+    await using _server = await PeerServer.start(netns, 80);
+    await using _outside = await PeerServer.start(world.outside, 81);
+    // From outside through the host, from the host itself, and from the pod through its own published port.
+    assertEquals(await seenAs(world.outside, "192.0.2.1", 8080), "192.0.2.2");
+    assert(await seenAs(world.node, "127.0.0.1", 8080) !== undefined);
+    assert(await seenAs(netns, "192.0.2.1", 8080) !== undefined);
+    assertEquals(await seenAs(netns, "192.0.2.2", 81), "192.0.2.1");
+    assertEquals(await seenAs(netns, "2001:db8::2", 81), "2001:db8::1");
+    assertEquals(ips.length, 2);
+    const check = await machine.podwire(["check", "web"]);
+    assertEquals([check.code, check.stderr], [0, ""]);
+    assertEquals((await machine.podwire(["rm", "web"])).code, 0);
+    const chains = (text: string) => text.replaceAll(/(?:table|chain) .*|\s*type .*|[{}\s]/g, "");
+    const after = await world.sh("nft list ruleset; ip -br link; ip route");
+    assert(!chains(after).includes("10.209."), after);
+    assertEquals(after.includes("pw0"), before.includes("pw0"));
+  },
+);
+
+onMachine(
+  "a machine that stops forwarded packets, as Docker does, lets those of its pods pass",
+  async (machine) => {
+    const { world } = machine;
+    await world.sh("iptables -P FORWARD DROP && ip6tables -P FORWARD DROP");
+    const { netns, ips: [address = ""] } = JSON.parse(await machine.run("web", "--publish", "8080:80"));
+    await using _server = await PeerServer.start(netns, 80);
+    await using _outside = await PeerServer.start(world.outside, 81);
+    assertEquals(await seenAs(world.outside, "192.0.2.1", 8080), "192.0.2.2");
+    assertEquals(await seenAs(netns, "192.0.2.2", 81), "192.0.2.1");
+    // What nobody asked for stays out.
+    await world.sh(`ip route add 10.209.0.0/16 via 192.0.2.1`, world.outside);
+    assertEquals(await seenOnce(world.outside, address, 80), undefined);
+  },
+);
+
+onMachine(
+  "a route that overlaps moves the network, once and for all, and the user is warned once",
+  async (machine) => {
+    const { world } = machine;
+    await world.sh("ip route add 10.209.0.0/17 via 192.0.2.2 && ip route add fd50:7704::/32 via 2001:db8::2");
+    const first = await machine.podwire(["run", "one", "--json"]);
+    assertEquals(first.code, 0, first.stderr);
+    assertStringIncludes(
+      first.stderr,
+      "the embedded network uses 10.200.0.0/16, because 10.209.0.0/16 overlaps with 10.209.0.0/17, the route through up0",
+    );
+    const [four, six] = JSON.parse(first.stdout).ips;
+    assertMatch(four, /^10\.200\.0\./);
+    // A wider route is no reason to move.
+    assertMatch(six, /^fd50:7704::/);
+    // The route goes; the network stays where its pods are.
+    await world.sh("ip route del 10.209.0.0/17");
+    const second = await machine.podwire(["run", "two", "--json"]);
+    assertEquals([second.code, second.stderr], [0, ""]);
+    assertMatch(JSON.parse(second.stdout).ips[0], /^10\.200\.0\./);
+    const shown = await machine.podwire(["network", "inspect", "podwire"]);
+    assertStringIncludes(shown.stdout, "10.200.0.0/16");
+    for (const name of ["one", "two"]) assertEquals((await machine.podwire(["rm", name])).code, 0);
+  },
+);
+
+onMachine("the MTU of the pods is that of the way out", async (machine) => {
+  const { world } = machine;
+  await world.sh("ip link set up0 mtu 1400 && ip route add default via 192.0.2.2");
+  const { netns } = JSON.parse(await machine.run("web"));
+  const links = await world.links(netns);
+  assertEquals(links.get("eth0")?.mtu, 1400);
+  const { stdout } = await machine.podwire(["network", "inspect", "podwire", "--json"]);
+  assertEquals(JSON.parse(stdout).config.plugins[0].mtu, 1400);
+});
+
+onMachine(
+  "without nft and iptables the network is not ready, a pod is refused, and nothing is left",
+  async (machine) => {
+    const { world } = machine;
+    const status = await machine.podwire(["status"], { bare: true });
+    assertEquals(status.code, 6, status.stdout);
+    assertStringIncludes(status.stdout + status.stderr, "neither iptables nor nftables works here");
+    const run = await machine.podwire(["run", "web"], { bare: true });
+    assertEquals(run.code, 1, run.stderr);
+    assertStringIncludes(run.stderr, "neither iptables nor nftables works here");
+    assertEquals((await machine.podwire(["ps", "-q"])).stdout, "");
+    assert(!(await world.sh("ip -br link")).includes("pw0"));
+  },
+);
+
+onMachine("pods of other networks of podwire cannot reach it, but its published ports", async (machine) => {
+  assertEquals((await machine.podwire(["network", "create", "back", "--isolate"])).code, 0);
+  const web = JSON.parse(await machine.run("web", "--publish", "8080:80"));
+  const other = JSON.parse(await machine.run("other", "--network", "back"));
+  const same = JSON.parse(await machine.run("same"));
+  await using _server = await PeerServer.start(web.netns, 80);
+  assertEquals(await seenAs(same.netns, web.ips[0], 80), same.ips[0]);
+  assertEquals(await seenOnce(other.netns, web.ips[0], 80), undefined);
+  assert(await seenAs(other.netns, "192.0.2.1", 8080) !== undefined);
+});
