@@ -351,6 +351,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     files: [
       "pod_args.ts",
       "request.ts",
+      "check_defect.ts",
       "chain.ts",
       "with_details.ts",
       "host_ends.ts",

@@ -7,6 +7,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import type { Verb } from "../plugin/invocation.ts";
+import { withDefectHint } from "./check_defect.ts";
 
 /**
  * ADD: runs the plugins in order, each with the result of the one before. Calls `onResult` with each result: if a later
@@ -52,7 +53,10 @@ export async function checkChain(
       list,
       index,
       target,
-      () => runner.call({ ...callOf("CHECK", plugin, target, signal), config }),
+      () =>
+        runner.call({ ...callOf("CHECK", plugin, target, signal), config }).catch((error: unknown) => {
+          throw withDefectHint(error, plugin.type, prevResult);
+        }),
     );
   }
 }

@@ -1,9 +1,9 @@
 // Host ports with the reference plugins of release 1.9.1 on the real kernel: the rules of a port's owner stay
 // as they are when another container asks for the port.
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { need } from "./need.ts";
-import { bridge, PORTMAP } from "./plugins_case.ts";
+import { bridge, hostLocal, PORTMAP, SUBNET4 } from "./plugins_case.ts";
 import { needKernel } from "./plugins_kernel.ts";
 import { PluginWorld } from "./plugins_world.ts";
 
@@ -54,3 +54,30 @@ Deno.test({
     assertEquals([await world.left(), await world.left("other")], [before, otherBefore]);
   },
 });
+
+for (const release of ["1.1.1", "1.9.1"] as const) {
+  const check = needKernel(
+    `the CHECK of portmap ${release} gets a hint where a known defect alone explains its failure, and no hint where rules ` +
+      "are missing (plugins#819)",
+    "iptables",
+  );
+
+  Deno.test({
+    name: check.name,
+    ignore: check.ignore || need("root", "ip", `cni-${release}`).ignore,
+    fn: async () => {
+      await using world = await PluginWorld.make(release, "v4", "both");
+      for (const [pod, subnets] of [["v4", [SUBNET4]], ["both", []]] as const) {
+        await world.network("1.0.0", [bridge(world, { ipam: hostLocal(world, ...subnets) }), PORTMAP], pod);
+        const request = world.request(pod, withPorts({ hostPort: 18080 }));
+        await world.podwire.add(world.name, request);
+        const check = () => world.podwire.check(world.name, request);
+        if (release === "1.9.1") await check();
+        else assertMatch((await assertRejects(check, CniError)).context.hint ?? "", /plugins#819/);
+        await world.sh("iptables -w -t nat -F CNI-HOSTPORT-DNAT");
+        assertEquals((await assertRejects(check, CniError)).context.hint, undefined);
+        await world.podwire.del(world.name, request);
+      }
+    },
+  });
+}
