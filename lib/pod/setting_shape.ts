@@ -15,7 +15,7 @@ import { LAST_PORT, PROTOCOLS } from "../cni/port_protocol.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import type { RefuseText } from "./setting.ts";
 import { MOST_BITS } from "./setting_rules.ts";
-import { anyPortMapping, pair } from "./setting_text.ts";
+import { anyPortMappings, pair } from "./setting_text.ts";
 
 // The shapes of settings in a request to the daemon.
 
@@ -33,17 +33,20 @@ export const TEXTS = listOf(text());
 export const TEXT_MAP = mapOf(text({ minLength: 0 }));
 
 /** Ports, each as `--publish` takes it or as an object. */
-export const PORT_MAPPINGS = listOf(mapped(
-  either(
-    (json) => typeof json === "string",
-    text({ description: "[HOSTIP:]HOSTPORT:PORT[/PROTO]", examples: ["18080:80/tcp"] }),
-    objectOf(
-      { hostPort: PORT, containerPort: PORT },
-      { hostIP: text({ minLength: 0 }), protocol: oneOf(PROTOCOLS) },
+export const PORT_MAPPINGS = mapped(
+  listOf(mapped(
+    either(
+      (json) => typeof json === "string",
+      text({ description: "[HOSTIP:]HOSTPORT:PORT[/PROTO]", examples: ["18080:80/tcp"] }),
+      objectOf(
+        { hostPort: PORT, containerPort: PORT },
+        { hostIP: text({ minLength: 0 }), protocol: oneOf(PROTOCOLS) },
+      ),
     ),
-  ),
-  (port, path) => anyPortMapping(port, refuseAt(path)),
-));
+    (port, path) => anyPortMappings(port, refuseAt(path)),
+  )),
+  (ports) => ports.flat(),
+);
 
 /** Limits in bits per second. */
 export const BANDWIDTH = objectOf({}, {

@@ -57,9 +57,12 @@ export function capability(text: string, refuse: RefuseText): readonly [string, 
   }
 }
 
-/** `[HOSTIP:]HOSTPORT:PORT[/PROTO]`, an IPv6 address in brackets, the protocol in any case. */
-export function portMapping(text: string, refuse: RefuseText): Required<PortMapping> {
-  const match = /^(?:(\[[^\]]+\]|[^:[\]]+):)?(\d+):(\d+)(?:\/(tcp|udp|sctp))?$/i.exec(text);
+/**
+ * `[HOSTIP:]HOSTPORT:PORT[/PROTO]`, an IPv6 address in brackets, the protocol in any case. Both ports may be ranges of the same
+ * length, such as `8000-8010:80-90`: that is one mapping for each port, which every plugin understands.
+ */
+export function portMappings(text: string, refuse: RefuseText): readonly Required<PortMapping>[] {
+  const match = /^(?:(\[[^\]]+\]|[^:[\]]+):)?(\d+(?:-\d+)?):(\d+(?:-\d+)?)(?:\/(tcp|udp|sctp))?$/i.exec(text);
   if (match === null) {
     // More colons than IPv4 has use for: an IPv6 address that nothing sets apart from the ports.
     const isBare = /^[^[\]]*:[^[\]]*:[^[\]]*:/.test(text);
@@ -71,19 +74,38 @@ export function portMapping(text: string, refuse: RefuseText): Required<PortMapp
   }
   const [, host = "", hostPort = "", port = "", protocol = "tcp"] = match;
   const hostIP = host.replace(/^\[|\]$/g, "");
-  return {
+  const common = {
     hostIP: hostIP === "" ? "" : address(hostIP, refuse),
-    hostPort: positive(hostPort, LAST_PORT, refuse),
-    containerPort: positive(port, LAST_PORT, refuse),
     protocol: protocol.toLowerCase() as Required<PortMapping>["protocol"],
   };
+  const [outside, inside] = [portRange(hostPort, refuse), portRange(port, refuse)];
+  if (outside.count !== inside.count) {
+    throw refuse(`"${text}" has ranges of ${outside.count} and of ${inside.count}, which differ`, {
+      hint: "as many ports on both sides, as in 8000-8010:80-90",
+    });
+  }
+  return Array.from({ length: outside.count }, (_, at) => ({
+    ...common,
+    hostPort: outside.first + at,
+    containerPort: inside.first + at,
+  }));
 }
 
-/** A port as an object, from an object or a text of {@linkcode portMapping}. */
-export function anyPortMapping(port: PortMapping | string, refuse: RefuseText): Required<PortMapping> {
-  if (typeof port === "string") return portMapping(port, refuse);
+/** `FIRST[-LAST]` */
+function portRange(text: string, refuse: RefuseText): { readonly first: number; readonly count: number } {
+  const [first = NaN, last = first] = text.split("-").map((port) => positive(port, LAST_PORT, refuse));
+  if (last < first) throw refuse(`the range ${text} ends before it begins`);
+  return { first, count: last - first + 1 };
+}
+
+/** Ports as objects, from an object or a text of {@linkcode portMappings}. */
+export function anyPortMappings(
+  port: PortMapping | string,
+  refuse: RefuseText,
+): readonly Required<PortMapping>[] {
+  if (typeof port === "string") return portMappings(port, refuse);
   const { hostIP = "", hostPort, containerPort, protocol = "tcp" } = port;
-  return { hostIP, hostPort, containerPort, protocol };
+  return [{ hostIP, hostPort, containerPort, protocol }];
 }
 
 const RATE = /^(\d+(?:\.\d+)?)([kKMG]?)$/;

@@ -36,7 +36,7 @@ import {
 import {
   address,
   addressWithPrefix,
-  anyPortMapping,
+  anyPortMappings,
   bandwidth,
   bitsPerSecond,
   capability,
@@ -44,7 +44,7 @@ import {
   ipRanges,
   pair,
   plain,
-  portMapping,
+  portMappings,
 } from "./setting_text.ts";
 
 /**
@@ -64,15 +64,20 @@ export const SETTINGS = {
       key: "publish",
       annotation: "ports",
       placeholder: "[HOSTIP:]HOSTPORT:PORT[/PROTO]",
-      read: portMapping,
+      syntax: "8000-8010:80-90 is a range",
+      read: portMappings,
+      join: (values) => values.flat(),
     }],
     shape: PORT_MAPPINGS,
     normalize: (ports, refuse) =>
-      ports.map((port, index) => anyPortMapping(port, (problem) => refuse(`publish[${index}]`, problem))),
+      ports.flatMap((port, index) =>
+        anyPortMappings(port, (problem) => refuse(`publish[${index}]`, problem))
+      ),
     validate: requirePorts,
     capability: { name: "portMappings", toJson: portsToJson },
     permission: {
-      hostPorts: (ports) => ports.map((port) => anyPortMapping(port, refuseFrom("publish")).hostPort),
+      hostPorts: (ports) =>
+        ports.flatMap((port) => anyPortMappings(port, refuseFrom("publish")).map(({ hostPort }) => hostPort)),
     },
   },
   ips: {

@@ -11,8 +11,12 @@ import type { Listener } from "./listeners.ts";
  * @throws {CniError} kind `conflict`
  */
 export function requireDistinct(ports: readonly HostPort[]): void {
-  for (const [index, port] of ports.entries()) {
-    const twin = ports.slice(0, index).find((earlier) => overlap(earlier, port));
+  const byNumber = new Map<string, HostPort[]>();
+  for (const port of ports) {
+    const number = `${port.port}/${port.protocol}`;
+    const earlier = byNumber.get(number) ?? [];
+    byNumber.set(number, [...earlier, port]);
+    const twin = earlier.find((one) => overlap(one, port));
     if (twin === undefined) continue;
     const [one, other] = [formatHostPort(twin), formatHostPort(port)];
     const words = one === other

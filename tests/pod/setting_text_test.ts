@@ -1,10 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { refuseFrom } from "../../lib/pod/setting.ts";
-import { bandwidth, ipRanges, portMapping, rate } from "../../lib/pod/setting_text.ts";
+import { bandwidth, ipRanges, portMappings, rate } from "../../lib/pod/setting_text.ts";
 
-Deno.test("portMapping() reads ports, protocol and the host's address", () => {
-  const read = (text: string) => portMapping(text, refuseFrom("--publish"));
+Deno.test("portMappings() reads ports, protocol and the host's address", () => {
+  const read = (text: string) => {
+    const [mapping, ...more] = portMappings(text, refuseFrom("--publish"));
+    assertEquals(more, []);
+    return mapping;
+  };
   const mapping = { hostIP: "", hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
   assertEquals(read("8080:80"), mapping);
   assertEquals(read("8080:80/udp"), { ...mapping, protocol: "udp" });
@@ -16,16 +20,37 @@ Deno.test("portMapping() reads ports, protocol and the host's address", () => {
   assertEquals(read("1:65535"), { ...mapping, hostPort: 1, containerPort: 65_535 });
 });
 
-Deno.test("portMapping() says how an IPv6 address is written", () => {
+Deno.test("portMappings() reads a range as one mapping for each port", () => {
+  const read = (text: string) => portMappings(text, refuseFrom("--publish"));
+  const refusal = (text: string) => assertThrows(() => read(text), CniError).msg;
+  const common = { hostIP: "192.0.2.1", protocol: "udp" } as const;
+  assertEquals(read("192.0.2.1:8000-8002:80-82/udp"), [
+    { ...common, hostPort: 8000, containerPort: 80 },
+    { ...common, hostPort: 8001, containerPort: 81 },
+    { ...common, hostPort: 8002, containerPort: 82 },
+  ]);
+  assertEquals(read("8000-8000:80").length, 1);
+  assertEquals(read("1-65535:1-65535").length, 65_535);
+  assertEquals(
+    refusal("8000-8010:80"),
+    '--publish: "8000-8010:80" has ranges of 11 and of 1, which differ',
+  );
+  assertEquals(refusal("8000:80-81"), '--publish: "8000:80-81" has ranges of 1 and of 2, which differ');
+  assertEquals(refusal("8010-8000:80-90"), "--publish: the range 8010-8000 ends before it begins");
+  assertEquals(refusal("8000-65536:80-90"), '--publish: "65536" is not a number from 1 to 65535');
+});
+
+Deno.test("portMappings() says how an IPv6 address is written", () => {
   const hint = (text: string) =>
-    assertThrows(() => portMapping(text, refuseFrom("--publish")), CniError).context.hint;
+    assertThrows(() => portMappings(text, refuseFrom("--publish")), CniError).context.hint;
   assertEquals(hint("2001:db8::1:8080:80"), "write an IPv6 address in brackets: [2001:db8::1]:8080:80");
   assertEquals(hint("::1:80:80"), hint("2001:db8::1:8080:80"));
   assertEquals(hint("80"), "as 8080:80, 127.0.0.1:8080:80/tcp or [2001:db8::1]:53:53/udp");
 });
 
-Deno.test("portMapping() refuses wrong ports, protocols and addresses", () => {
-  const refusal = (text: string) => assertThrows(() => portMapping(text, refuseFrom("--flag")), CniError).msg;
+Deno.test("portMappings() refuses wrong ports, protocols and addresses", () => {
+  const refusal = (text: string) =>
+    assertThrows(() => portMappings(text, refuseFrom("--flag")), CniError).msg;
   const wrong = [
     "80",
     "",
@@ -36,7 +61,9 @@ Deno.test("portMapping() refuses wrong ports, protocols and addresses", () => {
     "80:80/icmp",
     "::1:80:80",
     "[::1]80:80",
-    "1-2:1-2",
+    "1-2-3:1-2-3",
+    "-2:1-2",
+    "1-:1-2",
   ];
   for (const text of wrong) {
     assertEquals(refusal(text), `--flag: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
