@@ -32,7 +32,7 @@ export async function forgetFlowsBefore(host: Host, wanted: WantedForwarding, lo
         ports.some((one) =>
           isPortOf(port, one) && (one.hostIp === undefined || compareIp(one.hostIp, destination) === 0)
         );
-      if (ports.length > 0) await forget(host, { family, isSelected }, log);
+      if (ports.length > 0) await forget(host, { family, port: onlyPort(ports), isSelected }, log);
     }
   });
 }
@@ -48,7 +48,8 @@ export async function forgetFlowsOf(host: Host, removed: readonly Forwarding[], 
       const ours = udp.filter(({ target }) => target.family === family);
       const isSelected = ({ port, answerer }: Flow) =>
         ours.some((one) => isPortOf(port, one.port) && compareIp(one.target, answerer) === 0);
-      if (ours.length > 0) await forget(host, { family, isSelected }, log);
+      const port = onlyPort(ours.map(({ port }) => port));
+      if (ours.length > 0) await forget(host, { family, port, isSelected }, log);
     }
   });
 }
@@ -76,6 +77,14 @@ async function reported(log: Log, fn: () => Promise<void>): Promise<void> {
 
 function isUdp({ protocol }: PortRange): boolean {
   return protocol === "udp";
+}
+
+/** The port of the host, if all of them are that one. */
+function onlyPort(ports: readonly PortRange[]): number | undefined {
+  const [first] = ports;
+  return ports.every(({ hostPort, count }) => count === 1 && hostPort === first?.hostPort)
+    ? first?.hostPort
+    : undefined;
 }
 
 function isPortOf(port: number, { hostPort, count }: PortRange): boolean {

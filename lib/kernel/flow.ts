@@ -12,6 +12,8 @@ export interface Flow {
 /** Which UDP connections to remove, of one family. */
 export interface FlowSelection {
   readonly family: 4 | 6;
+  /** The port of all of them, if that is one: then the kernel shows fewer. @default {any} */
+  readonly port?: number | undefined;
   /** Whether it is one of them. */
   readonly isSelected: (flow: Flow) => boolean;
 }

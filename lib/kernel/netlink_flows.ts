@@ -10,6 +10,8 @@ import { NetlinkSocket } from "./netlink_socket.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
 
 const UDP = 17;
+/** What of a tuple a filter looks at, by its bits in the kernel, which no header has. */
+const OF_PROTOCOL = 1 << 3, OF_DESTINATION_PORT = 1 << 5;
 
 /** A connection, with what names it when it is to be removed. */
 interface AnsweredFlow extends Flow {
@@ -24,18 +26,12 @@ interface AnsweredFlow extends Flow {
  */
 export async function removeFlowsByNetlink(
   libc: Libc,
-  { family, isSelected }: FlowSelection,
+  selection: FlowSelection,
   signal: AbortSignal | undefined,
 ): Promise<number> {
   using socket = new NetlinkSocket(libc, NETLINK.NETLINK_NETFILTER);
-  let selected: AnsweredFlow[] = [];
-  await socket.list(flowRequest(NETLINK.IPCTNL_MSG_CT_GET, NETLINK.NLM_F_DUMP, family).end(), () => {
-    selected = [];
-    return (message, reader) => {
-      const flow = readFlow(message, reader);
-      if (flow !== undefined && isSelected(flow)) selected.push(flow);
-    };
-  });
+  const { family } = selection;
+  const selected = await selectedFlows(socket, selection);
   for (const flow of selected) {
     signal?.throwIfAborted();
     try {
@@ -46,6 +42,34 @@ export async function removeFlowsByNetlink(
     }
   }
   return selected.length;
+}
+
+/** A machine may have hundreds of thousands of connections: a kernel from 5.8 on leaves out the most of them itself. */
+async function selectedFlows(
+  socket: NetlinkSocket,
+  { family, port, isSelected }: FlowSelection,
+): Promise<readonly AnsweredFlow[]> {
+  let selected: AnsweredFlow[] = [];
+  const writer = flowRequest(NETLINK.IPCTNL_MSG_CT_GET, NETLINK.NLM_F_DUMP, family);
+  writer.nested(NETLINK.CTA_TUPLE_ORIG | NETLINK.NLA_F_NESTED, () => {
+    writer.nested(NETLINK.CTA_TUPLE_PROTO | NETLINK.NLA_F_NESTED, () => {
+      writer.attributeU8(NETLINK.CTA_PROTO_NUM, UDP);
+      if (port === undefined) return;
+      writer.attribute(NETLINK.CTA_PROTO_DST_PORT, Uint8Array.of(port >> 8, port & 0xff));
+    });
+  });
+  writer.nested(NETLINK.CTA_FILTER | NETLINK.NLA_F_NESTED, () => {
+    const flags = port === undefined ? OF_PROTOCOL : OF_PROTOCOL | OF_DESTINATION_PORT;
+    writer.attributeU32(NETLINK.CTA_FILTER_ORIG_FLAGS, flags).attributeU32(NETLINK.CTA_FILTER_REPLY_FLAGS, 0);
+  });
+  await socket.list(writer.end(), () => {
+    selected = [];
+    return (message, reader) => {
+      const flow = readFlow(message, reader);
+      if (flow !== undefined && isSelected(flow)) selected.push(flow);
+    };
+  });
+  return selected;
 }
 
 function flowRequest(type: number, flags: number, family: 4 | 6): NetlinkWriter {
