@@ -1,4 +1,4 @@
-import { formatIp, parseCidr, parseIp } from "../cni/address.ts";
+import { formatIp, type Ip, parseCidr, parseIp } from "../cni/address.ts";
 import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { statOf } from "../host/file.ts";
@@ -10,6 +10,8 @@ import { removeRules } from "./firewall_rules.ts";
 import type { Host } from "./host.ts";
 import { keptAddresses, storeDirs } from "./kept_addresses.ts";
 import { removeMasquerade } from "./masquerade.ts";
+import { removeForwarding } from "./port_forwarding.ts";
+import { forgetFlowsOf } from "./stale_flows.ts";
 
 /** An attachment whose plugins did not remove what they made. */
 export interface AbandonedAttachment extends TaggedAttachment {
@@ -36,8 +38,8 @@ interface Report {
 }
 
 /**
- * Frees what `bridge`, `ptp`, `firewall` and `host-local`, those of the CNI plugins project too, made for an attachment, if it has the
- * tag of the attachment: its veth pair, its masquerading rules, and then its addresses. An address stays reserved while an
+ * Frees what `bridge`, `ptp`, `firewall`, `portmap` and `host-local`, those of the CNI plugins project too, made for an attachment, if it
+ * has the tag of the attachment: its veth pair, its rules, and then its addresses. An address stays reserved while an
  * interface may still use it.
  *
  * Needs no plugin and no valid configuration. Permissions: those of the built-in plugins.
@@ -60,6 +62,12 @@ export async function freeLeftovers(
     await attempt(report, "its firewall rules", async () => {
       if (!dryRun) await freeFirewall(attachment, host);
       report.freed.push("its firewall rules");
+    });
+  }
+  if (plugins.some(({ type }) => type === "portmap")) {
+    await attempt(report, "its port mappings", async () => {
+      if (!dryRun) await freePorts(attachment, host);
+      report.freed.push("its port mappings");
     });
   }
   const { netns, ifName } = attachment;
@@ -98,10 +106,17 @@ async function freeLinks(
 /** Before the addresses are free: the rules of an address without a tag may be those of its next owner then. */
 async function freeFirewall(attachment: AbandonedAttachment, host: Host): Promise<void> {
   const tag = await attachmentTag(attachment);
-  await removeRules(host, {
-    isOwn: (comment) => comment.startsWith(tag),
-    addresses: attachment.addresses.flatMap((text) => parseCidr(text)?.ip ?? parseIp(text) ?? []),
-  });
+  await removeRules(host, { isOwn: (comment) => comment.startsWith(tag), addresses: ipsOf(attachment) });
+}
+
+async function freePorts(attachment: AbandonedAttachment, host: Host): Promise<void> {
+  const removed = await removeForwarding(host, attachment, { addresses: ipsOf(attachment) });
+  // Without a way to end connections the rules are gone nevertheless.
+  await forgetFlowsOf(host, removed, () => {});
+}
+
+function ipsOf({ addresses }: AbandonedAttachment): readonly Ip[] {
+  return addresses.flatMap((text) => parseCidr(text)?.ip ?? parseIp(text) ?? []);
 }
 
 /** Whether the interface is in the namespace; true if that cannot be checked. */

@@ -5,6 +5,7 @@ import { SPEC_VERSIONS } from "../cni/version.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { KernelError } from "../kernel/kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { attachedAddresses } from "./attached_addresses.ts";
 import { type Forwarding, type WantedForwarding, wantedPorts } from "./forwarding.ts";
 import { mayHavePorts } from "./left_ports.ts";
 import { wrong } from "./link_check.ts";
@@ -146,13 +147,14 @@ async function del(request: PluginRequest): Promise<void> {
   const ports = readPortsToRemove(request.config);
   const host = hostOf(request);
   if (ports.length === 0 && !await mayHavePorts(host, tagged(request))) return;
-  const addresses = recordedAddresses(request);
+  const inResult = recordedAddresses(request);
+  const addresses = inResult.length > 0 ? inResult : await attachedAddresses(request);
   const found = await removeForwarding(host, tagged(request), { addresses });
   // The rules first: a packet between the two would begin a connection that nothing ends.
-  const recorded = addresses.flatMap((target): readonly Forwarding[] =>
+  const named = addresses.flatMap((target): readonly Forwarding[] =>
     portsOfFamily(ports, target.family).map((port) => ({ port, target }))
   );
-  await forgetFlowsOf(host, [...found, ...recorded], request.log);
+  await forgetFlowsOf(host, [...found, ...named], request.log);
 }
 
 /** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */

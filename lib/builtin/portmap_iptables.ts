@@ -10,7 +10,15 @@ import {
   wantedPorts,
 } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import { changeIptables, deletion, FAMILIES, listIptables, LONGEST_COMMENT, quote } from "./iptables.ts";
+import {
+  changeIptables,
+  changeListed,
+  deletion,
+  FAMILIES,
+  listIptables,
+  LONGEST_COMMENT,
+  quote,
+} from "./iptables.ts";
 import { forwardingLines, type ForwardingRules, readForwarding } from "./portmap_chain.ts";
 import { DNAT, dnatChain, entriesOf, entrySpans, frameLines, isEntryOf, markingOf } from "./portmap_frame.ts";
 
@@ -27,19 +35,13 @@ export async function addPortsByIptables(
   attachment: TaggedAttachment,
   wanted: WantedForwarding,
 ): Promise<boolean> {
-  const families = [...wanted.targets.keys()];
   const chain = await dnatChain(attachment);
-  const listed = await all(families.map((family) => listIptables(host, family, "nat")));
-  if (listed.includes(undefined)) return false;
-  await all(families.map((family, index) => {
-    let known = listed[index];
-    return changeIptables(host, family, "nat", async () => {
-      const lines = known ?? await listIptables(host, family, "nat") ?? [];
-      known = undefined;
-      return planPorts(lines, chain, attachment, wanted, family);
-    });
-  }));
-  return true;
+  return await changeListed(
+    host,
+    [...wanted.targets.keys()],
+    "nat",
+    (lines, family) => planPorts(lines, chain, attachment, wanted, family),
+  );
 }
 
 function planPorts(
