@@ -1,9 +1,10 @@
 import { type Cidr, type Ip, parseCidr } from "../cni/address.ts";
 import { FAMILIES, type Family } from "../cni/default_route.ts";
+import { CniError } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { SPEC_VERSIONS } from "../cni/version.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
-import { KernelError } from "../kernel/kernel.ts";
+import { KernelError, SysctlError } from "../kernel/kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { attachedAddresses } from "./attached_addresses.ts";
 import { type Forwarding, type WantedForwarding, wantedPorts } from "./forwarding.ts";
@@ -100,7 +101,18 @@ async function routeLocalnet(request: PluginRequest, wanted: WantedForwarding): 
   const kernel = kernelFor(request.run);
   const { signal } = request;
   const before = await kernel.readSysctls([sysctl], { signal });
-  if (before.get(sysctl) !== "1") await kernel.writeSysctls(new Map([[sysctl, "1"]]), { signal });
+  if (before.get(sysctl) === "1") return;
+  try {
+    await kernel.writeSysctls(new Map([[sysctl, "1"]]), { signal });
+  } catch (error) {
+    if (!(error instanceof SysctlError)) throw error;
+    const msg =
+      `Cannot lead 127.0.0.1 to the container: the kernel parameter "${sysctl}" has to be 1: ${error.why}`;
+    throw new CniError("io", msg, {
+      hint: "set it for the bridge beforehand, or set snat to false",
+      cause: error,
+    });
+  }
 }
 
 /** The kernel parameter that lets 127.0.0.1 reach the container; undefined if nothing asks for it. */
@@ -147,24 +159,13 @@ async function del(request: PluginRequest): Promise<void> {
   const ports = readPortsToRemove(request.config);
   const host = hostOf(request);
   if (ports.length === 0 && !await mayHavePorts(host, tagged(request))) return;
-  const inResult = recordedAddresses(request);
-  const addresses = inResult.length > 0 ? inResult : await attachedAddresses(request);
+  const addresses = await attachedAddresses(request);
   const found = await removeForwarding(host, tagged(request), { addresses });
   // The rules first: a packet between the two would begin a connection that nothing ends.
   const named = addresses.flatMap((target): readonly Forwarding[] =>
     portsOfFamily(ports, target.family).map((port) => ({ port, target }))
   );
   await forgetFlowsOf(host, [...found, ...named], request.log);
-}
-
-/** The addresses in the result of the ADD; none if it cannot be read, which must not prevent a DEL. */
-function recordedAddresses(request: PluginRequest): readonly Ip[] {
-  try {
-    const { prevResult } = request;
-    return prevResult === undefined ? [] : [...targetsIn(prevResult, request).values()].map(({ ip }) => ip);
-  } catch {
-    return [];
-  }
 }
 
 async function status(request: PluginRequest): Promise<void> {

@@ -195,7 +195,7 @@ function ownRules(
 }
 
 /** The rules that bear the ID of a container. */
-function rulesOf(rules: readonly NftRule[], containerId: string): readonly NftRule[] {
+export function rulesOf(rules: readonly NftRule[], containerId: string): readonly NftRule[] {
   const chains: readonly string[] = [HOST_PORTS, HOST_IP_PORTS, MASQUERADING];
   return rules.filter(({ chain, comment }) => comment === cut(containerId) && chains.includes(chain));
 }

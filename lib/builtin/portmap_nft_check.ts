@@ -6,7 +6,7 @@ import { eachPort, includesIp, type WantedForwarding, wantedPorts } from "./forw
 import type { Host } from "./host.ts";
 import { listNft, type NftRule } from "./nft.ts";
 import { formatRange } from "./port_range.ts";
-import { scopeOf } from "./portmap_nft.ts";
+import { rulesOf, scopeOf } from "./portmap_nft.ts";
 import {
   ALL_PORTS,
   ATTACHMENTS,
@@ -32,7 +32,7 @@ export async function checkPortsOfNft(
   const families = [...wanted.targets.keys()];
   const listed = await all(families.map((family) => listNft(host, scopeOf(family))));
   const { containerId } = attachment;
-  if (!listed.some((rules) => rules?.some(({ comment }) => comment === containerId))) return false;
+  if (!listed.some((rules) => rules !== undefined && rulesOf(rules, containerId).length > 0)) return false;
   const tag = await attachmentTag(attachment);
   for (const [index, family] of families.entries()) {
     const problem = problemIn(listed[index] ?? [], containerId, tag, wanted, family);
@@ -51,7 +51,7 @@ function problemIn(
   const target = wanted.targets.get(family)?.ip;
   const ports = wantedPorts(wanted, family);
   if (target === undefined || ports.length === 0) return undefined;
-  const own = rules.filter(({ comment }) => comment === containerId);
+  const own = rulesOf(rules, containerId);
   const served = servedPorts(own, target);
   for (const port of ports) {
     const name = `${formatRange(port)} of IPv${family}`;

@@ -512,6 +512,33 @@ Deno.test({
   }),
 });
 
+Deno.test({
+  name: "a read-only route_localnet is no obstacle if it is right, and is named otherwise, and nothing stays",
+  ...need("root", "ip", "nft"),
+  fn: inWorld(async (world) => {
+    await sh(
+      `ip link add ${world.bridge} type bridge; ip addr add ${world.subnet4}.1/24 dev ${world.bridge}; ip link set ${world.bridge} up`,
+    );
+    const file = `/proc/sys/net/ipv4/conf/${world.bridge}/route_localnet`;
+    const call = callOf(world, await world.netns("a"), { ...ports(tcp(18080)), backend: "nftables" });
+    const lock = `mount --bind ${file} ${file} && mount -o remount,bind,ro ${file}`;
+    await sh(lock);
+    try {
+      const answer = await OURS({ ...call, verb: "ADD" });
+      assertEquals(answer.code, 1);
+      assertMatch(
+        answer.document.msg,
+        /the kernel parameter "net\/ipv4\/conf\/pwt-.*\/route_localnet" has to be 1: /,
+      );
+      assertEquals(await left(world), []);
+      await sh(`umount ${file}; echo 1 >${file}; ${lock}`);
+      for (const verb of ["ADD", "CHECK", "DEL"] as const) assertDone(await OURS({ ...call, verb }));
+    } finally {
+      await sh(`umount ${file}`);
+    }
+  }),
+});
+
 /** What is refused before anything is made, with the code. */
 const REFUSED: Readonly<Record<string, { readonly config: JsonObject; readonly says: RegExp }>> = {
   "a port of ::1": {
