@@ -4,53 +4,15 @@ import type { JsonObject } from "../../lib/cni/json.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import type { Flow } from "../../lib/kernel/flow.ts";
 import { removeFlows } from "../../lib/kernel/flows.ts";
-import { assertDone, type Call } from "./builtin_call.ts";
-import { inWorld, sh, type World } from "./builtin_world.ts";
+import { assertDone } from "./builtin_call.ts";
+import { inWorld, sh } from "./builtin_world.ts";
 import { DatagramClient, echoServer } from "./datagrams.ts";
 import { need } from "./need.ts";
 import { PeerServer, seenAs, seenOnce } from "./plugins_traffic.ts";
-import { bridgePod, OURS } from "./portmap_world.ts";
+import { bridgePod, OURS, outside, portmapOf } from "./portmap_world.ts";
 
 const BACKENDS = ["iptables", "nftables"] as const;
 const PORT = 8080;
-
-/** A namespace beyond this machine, with a route to it; addresses `.2` there, `.1` here. */
-async function outside(
-  world: World,
-): Promise<{ readonly netns: string; readonly v4: string; readonly v6: string }> {
-  const netns = await world.netns("out");
-  const [a, b] = [Number.parseInt(world.tag.slice(0, 2), 16), Number.parseInt(world.tag.slice(2, 4), 16)];
-  const [v4, v6] = [`172.${16 + a % 16}.${b}`, `fd01:${world.tag.slice(0, 4)}::`];
-  const name = `o${world.tag}`;
-  await sh(
-    `ip link add ${name} type veth peer name eth0 netns ${netns.slice("/run/netns/".length)} &&
-    ip addr add ${v4}.1/24 dev ${name} && ip addr add ${v4}.9/24 dev ${name} &&
-    ip addr add ${v6}1/64 dev ${name} nodad && ip link set ${name} up`,
-  );
-  await sh(
-    `ip addr add ${v4}.2/24 dev eth0 && ip addr add ${v6}2/64 dev eth0 nodad && ip link set eth0 up &&
-    ip route add ${world.subnet4}.0/24 via ${v4}.1`,
-    netns,
-  );
-  return { netns, v4, v6 };
-}
-
-function portmapOf(
-  world: World,
-  name: string,
-  pod: { netns: string; result: JsonObject },
-  config: JsonObject,
-): Omit<Call, "verb"> {
-  return {
-    containerId: `${name}-${world.tag}`,
-    netns: pod.netns,
-    config: {
-      ...{ cniVersion: "1.0.0", name: `net-${world.tag}`, type: "portmap" },
-      ...config,
-      prevResult: pod.result,
-    },
-  };
-}
 
 const ports = (...portMappings: readonly JsonObject[]) => ({ runtimeConfig: { portMappings } });
 

@@ -108,3 +108,42 @@ export async function bridgePod(
   assertDone(answer);
   return { netns, result: answer.document };
 }
+
+/** A namespace beyond this machine, with a route to it; addresses `.2` there, `.1` here. */
+export async function outside(
+  world: World,
+): Promise<{ readonly netns: string; readonly v4: string; readonly v6: string }> {
+  const netns = await world.netns("out");
+  const [a, b] = [Number.parseInt(world.tag.slice(0, 2), 16), Number.parseInt(world.tag.slice(2, 4), 16)];
+  const [v4, v6] = [`172.${16 + a % 16}.${b}`, `fd01:${world.tag.slice(0, 4)}::`];
+  const name = `o${world.tag}`;
+  await sh(
+    `ip link add ${name} type veth peer name eth0 netns ${netns.slice("/run/netns/".length)} &&
+    ip addr add ${v4}.1/24 dev ${name} && ip addr add ${v4}.9/24 dev ${name} &&
+    ip addr add ${v6}1/64 dev ${name} nodad && ip link set ${name} up`,
+  );
+  await sh(
+    `ip addr add ${v4}.2/24 dev eth0 && ip addr add ${v6}2/64 dev eth0 nodad && ip link set eth0 up &&
+    ip route add ${world.subnet4}.0/24 via ${v4}.1`,
+    netns,
+  );
+  return { netns, v4, v6 };
+}
+
+/** Returns a call of portmap for a pod of {@linkcode bridgePod}. */
+export function portmapOf(
+  world: World,
+  name: string,
+  pod: { netns: string; result: JsonObject },
+  config: JsonObject,
+): Omit<Call, "verb"> {
+  return {
+    containerId: `${name}-${world.tag}`,
+    netns: pod.netns,
+    config: {
+      ...{ cniVersion: "1.0.0", name: `net-${world.tag}`, type: "portmap" },
+      ...config,
+      prevResult: pod.result,
+    },
+  };
+}
