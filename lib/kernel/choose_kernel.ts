@@ -1,8 +1,9 @@
 import { once } from "../async/once.ts";
 import { type RunCommand, runsHere } from "../host/command.ts";
 import { mayCallLibc } from "../host/libc.ts";
-import type { CreateNetns, Kernel, KernelOptions, SysctlPlace } from "./kernel.ts";
+import type { CreateNetns, Kernel, KernelOptions, ShapingPlace, SysctlPlace } from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
+import type { Shaping, ShapingChange } from "./shaping.ts";
 
 const kernels = new WeakMap<RunCommand, Kernel>();
 /** One for the process: it keeps sockets open. */
@@ -72,6 +73,14 @@ class ChosenKernel implements Kernel {
     options?: SysctlPlace,
   ): Promise<ReadonlyMap<string, string>> {
     return await (await this.#chosen()).writeSysctls(values, options);
+  }
+
+  async shape(changes: readonly ShapingChange[], options?: ShapingPlace): Promise<void> {
+    await (await this.#chosen()).shape(changes, options);
+  }
+
+  async shapingOf(device: string, options?: ShapingPlace): Promise<Shaping> {
+    return await (await this.#chosen()).shapingOf(device, options);
   }
 }
 

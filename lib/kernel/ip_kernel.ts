@@ -1,6 +1,6 @@
 import { type RunCommand, runsOfSystem } from "../host/command.ts";
 import { ipBatchJson } from "../host/ip_batch.ts";
-import { ipJson } from "../host/ip_command.ts";
+import { ipJson, type IpOptions } from "../host/ip_command.ts";
 import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
 import { ipLines, needsDetails, needsFamily6, needsNumbers, unwritableIn } from "./ip_lines.ts";
@@ -10,15 +10,19 @@ import {
   type Kernel,
   KernelError,
   type KernelOptions,
+  ShapingError,
+  type ShapingPlace,
   SysctlError,
   type SysctlPlace,
 } from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
+import { describeShaping, type Shaping, type ShapingChange } from "./shaping.ts";
 import { sysctlsByPrograms } from "./sysctl_programs.ts";
+import { shapeByTc, shapingByTc } from "./tc_programs.ts";
 
 /**
  * The network stack, through programs: one process for all operations of a call. Requires root, and `--allow-run=ip`, with
- * `nsenter` for other namespaces, `sh` for kernel parameters, and `mount`, `umount` and `unshare` to make and remove
+ * `nsenter` for other namespaces, `sh` for kernel parameters, `tc` for queues, and `mount`, `umount` and `unshare` to make and remove
  * namespaces.
  */
 export class IpKernel implements Kernel {
@@ -78,6 +82,32 @@ export class IpKernel implements Kernel {
     options: SysctlPlace = {},
   ): Promise<ReadonlyMap<string, string>> {
     return await this.#sysctls(values, [...values.keys()], options);
+  }
+
+  async shape(changes: readonly ShapingChange[], options: ShapingPlace = {}): Promise<void> {
+    for (const change of changes) {
+      await this.#byTc(describeShaping(change), options, (place) => shapeByTc(change, place));
+    }
+  }
+
+  async shapingOf(device: string, options: ShapingPlace = {}): Promise<Shaping> {
+    return await this.#byTc(
+      `show the queues of ${JSON.stringify(device)}`,
+      options,
+      (place) => shapingByTc(device, place),
+    );
+  }
+
+  async #byTc<T>(what: string, options: ShapingPlace, act: (place: IpOptions) => Promise<T>): Promise<T> {
+    await requireNetns([], options);
+    try {
+      return await act({ ...options, run: this.#run });
+    } catch (error) {
+      const failure = asKernelError(error, [], options.netns);
+      if (!(failure instanceof KernelError)) throw error;
+      const { why, problem, program, code, stderr } = failure;
+      throw new ShapingError(what, why, problem, { program, code, stderr, cause: error });
+    }
   }
 
   async #sysctls(values: ReadonlyMap<string, string>, names: readonly string[], options: SysctlPlace) {

@@ -45,7 +45,7 @@ function wordsOf(
       return { names: [operation.name, operation.mac], texts: [] };
     case "create-link": {
       const { name, mac, link, netns = "" } = operation;
-      const master = link.type === "dummy" ? undefined : link.master;
+      const master = "master" in link ? link.master : undefined;
       return { names: [name, mac, master].filter((word) => word !== undefined), texts: [netns] };
     }
     case "set-link": {
@@ -132,7 +132,7 @@ function vethLine({ name, mac, mtu, bridge, peer }: CreateVeth): string {
 function createLine({ name, mac, mtu, netns, link }: CreateLink): string {
   return [
     "link add",
-    ...(link.type === "dummy" ? [] : [`link ${link.master}`]),
+    ...("master" in link ? [`link ${link.master}`] : []),
     `name ${name}`,
     ...(mac === undefined ? [] : [`address ${mac}`]),
     ...(mtu === undefined ? [] : [`mtu ${mtu}`]),
@@ -152,7 +152,8 @@ function typeWords(link: LinkType): string {
     case "vlan":
       return `vlan id ${link.id}`;
     case "dummy":
-      return "dummy";
+    case "ifb":
+      return link.type;
   }
 }
 

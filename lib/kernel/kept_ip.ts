@@ -62,7 +62,7 @@ function namesIn(operation: SessionOperation): { readonly old: readonly string[]
       return { old: [], new: operation.name };
     case "create-link":
       return {
-        old: operation.link.type === "dummy" ? [] : [operation.link.master],
+        old: "master" in operation.link ? [operation.link.master] : [],
         // In another namespace `ip` remembers no name of it.
         ...operation.netns === undefined ? { new: operation.name } : {},
       };

@@ -1,6 +1,7 @@
 import { HostError } from "../host/command.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
 import { type Answers, describeOperation, type Operation } from "./operation.ts";
+import type { Shaping, ShapingChange } from "./shaping.ts";
 
 /** Where operations take effect, and how long they may take. */
 export interface KernelOptions {
@@ -15,7 +16,7 @@ export interface KernelOptions {
 
 /**
  * The network stack of this machine. There are two ways to speak to it, and both do the same: netlink in this process,
- * and the programs `ip`, `nsenter`, `mount`, `umount`, `unshare` and `sh`.
+ * and the programs `ip`, `tc`, `nsenter`, `mount`, `umount`, `unshare` and `sh`.
  */
 export interface Kernel {
   /**
@@ -47,6 +48,32 @@ export interface Kernel {
     values: ReadonlyMap<string, string>,
     options?: SysctlPlace,
   ): Promise<ReadonlyMap<string, string>>;
+  /**
+   * Changes in their order how packets are queued. The first change that fails ends that; those before it stay done.
+   *
+   * @throws {ShapingError} Naming the change, and the reason.
+   */
+  shape(changes: readonly ShapingChange[], options?: ShapingPlace): Promise<void>;
+  /** Shows how the packets of an interface are queued. @throws {ShapingError} */
+  shapingOf(device: string, options?: ShapingPlace): Promise<Shaping>;
+}
+
+/** Where packets are queued. */
+export type ShapingPlace = Pick<KernelOptions, "netns" | "signal">;
+
+/** A change of how packets are queued that the kernel refused. */
+export class ShapingError extends HostError {
+  override readonly name = "ShapingError";
+
+  /** `why` is the kernel's word, without a full stop. */
+  constructor(
+    readonly what: string,
+    readonly why: string,
+    readonly problem: KernelProblem,
+    options: { program?: string; code?: number; stderr?: string; cause?: unknown } = {},
+  ) {
+    super(`Cannot ${what}: ${why}`, options);
+  }
 }
 
 /** The namespace whose kernel parameters are meant. */

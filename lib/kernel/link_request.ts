@@ -83,7 +83,7 @@ export function createLink(
   if (netns !== undefined) writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
   writer.nested(NETLINK.IFLA_LINKINFO, () => {
     writer.attributeText(NETLINK.IFLA_INFO_KIND, link.type);
-    if (link.type !== "dummy") writer.nested(NETLINK.IFLA_INFO_DATA, () => linkData(writer, link));
+    if ("master" in link) writer.nested(NETLINK.IFLA_INFO_DATA, () => linkData(writer, link));
   });
   return writer.end({ waits: true });
 }
@@ -102,7 +102,7 @@ const IPVLAN_NUMBERS = {
   l3s: NETLINK.IPVLAN_MODE_L3S,
 } as const;
 
-function linkData(writer: NetlinkWriter, link: Exclude<LinkType, { type: "dummy" }>): void {
+function linkData(writer: NetlinkWriter, link: Extract<LinkType, { master: string }>): void {
   switch (link.type) {
     case "macvlan":
       writer.attributeU32(NETLINK.IFLA_MACVLAN_MODE, MACVLAN_BITS[link.mode]);

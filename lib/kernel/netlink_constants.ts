@@ -35,6 +35,11 @@ export const NETLINK = {
   RTM_NEWRULE: 32,
   RTM_DELRULE: 33,
   RTM_GETRULE: 34,
+  RTM_NEWQDISC: 36,
+  RTM_DELQDISC: 37,
+  RTM_GETQDISC: 38,
+  RTM_NEWTFILTER: 44,
+  RTM_GETTFILTER: 46,
   RTM_F_CLONED: 0x200,
   IFLA_ADDRESS: 1,
   IFLA_IFNAME: 3,
@@ -133,6 +138,21 @@ export const NETLINK = {
   NFTA_RULE_TABLE: 1,
   NFTA_RULE_CHAIN: 2,
   NFTA_RULE_USERDATA: 7,
+  TC_H_ROOT: 0xffff_ffff,
+  TC_H_INGRESS: 0xffff_fff1,
+  TC_ACT_STOLEN: 4,
+  TC_U32_TERMINAL: 1,
+  TCA_KIND: 1,
+  TCA_OPTIONS: 2,
+  TCA_TBF_PARMS: 1,
+  TCA_TBF_RATE64: 4,
+  TCA_U32_CLASSID: 1,
+  TCA_U32_SEL: 5,
+  TCA_U32_ACT: 7,
+  TCA_ACT_KIND: 1,
+  TCA_ACT_OPTIONS: 2,
+  TCA_MIRRED_PARMS: 2,
+  TCA_EGRESS_REDIR: 1,
 } as const;
 
 /** Sizes of the structures, in bytes, by the names that the kernel's headers have. */
@@ -147,6 +167,12 @@ export const NETLINK_SIZES = {
   fib_rule_hdr: 12,
   nfgenmsg: 4,
   sockaddr_nl: 12,
+  tcmsg: 20,
+  tc_ratespec: 12,
+  tc_tbf_qopt: 36,
+  tc_u32_sel: 16,
+  tc_u32_key: 16,
+  tc_mirred: 28,
 } as const;
 
 /** Where members of the structures begin, in bytes, by the names that the kernel's headers have. */
@@ -170,5 +196,9 @@ export const NETLINK_OFFSETS = {
   fib_rule_hdr: { family: 0, dst_len: 1, src_len: 2, tos: 3, table: 4, action: 7, flags: 8 },
   rtnexthop: { rtnh_len: 0, rtnh_flags: 2, rtnh_hops: 3, rtnh_ifindex: 4 },
   rtvia: { rtvia_family: 0, rtvia_addr: 2 },
+  tcmsg: { tcm_family: 0, tcm_ifindex: 4, tcm_handle: 8, tcm_parent: 12, tcm_info: 16 },
+  tc_ratespec: { rate: 8 },
+  tc_tbf_qopt: { rate: 0, peakrate: 12, limit: 24, buffer: 28, mtu: 32 },
+  tc_mirred: { action: 8, eaction: 20, ifindex: 24 },
   sockaddr_nl: { nl_family: 0, nl_pid: 4, nl_groups: 8 },
 } as const;

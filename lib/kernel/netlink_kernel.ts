@@ -8,11 +8,12 @@ import {
   type Kernel,
   KernelError,
   type KernelOptions,
-  type KernelProblem,
+  type ShapingPlace,
   type SysctlPlace,
 } from "./kernel.ts";
 import { createBridge, createLink, createVeth, removeLink, setLink, setPort } from "./link_request.ts";
 import { NetlinkFormatError } from "./netlink_reader.ts";
+import { problemOf } from "./netlink_problem.ts";
 import { NetlinkError } from "./netlink_reply.ts";
 import { NetlinkSocket } from "./netlink_socket.ts";
 import type { NetlinkRequest } from "./netlink_writer.ts";
@@ -24,20 +25,12 @@ import { addRule, removeRule } from "./rule_request.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { findRoute, showRoutes } from "./shown_routes.ts";
 import { showRules } from "./shown_rules.ts";
+import type { Shaping, ShapingChange } from "./shaping.ts";
+import { applyShaping, shapingBySocket } from "./shaping_calls.ts";
 import { readSysctls, setSysctls, writeSysctls } from "./sysctl_files.ts";
 
 /** So many sockets of this process's own namespace are kept open between calls; to open one takes microseconds. */
 const MOST_IDLE = 1;
-
-const PROBLEMS: Readonly<Record<string, KernelProblem>> = {
-  EEXIST: "exists",
-  ENODEV: "missing",
-  ENOENT: "missing",
-  ENOTDIR: "missing",
-  ENXIO: "missing",
-  ESRCH: "missing",
-  EADDRNOTAVAIL: "missing",
-};
 
 /**
  * Speaks to the kernel in this process, by netlink and the C library. See `mayCallLibc` for whether it can.
@@ -125,6 +118,21 @@ export class NetlinkKernel implements Kernel {
     });
   }
 
+  async shape(changes: readonly ShapingChange[], { netns, signal }: ShapingPlace = {}): Promise<void> {
+    signal?.throwIfAborted();
+    using socket = await this.#connect([], netns, []);
+    for (const change of changes) {
+      signal?.throwIfAborted();
+      await applyShaping(socket, change);
+    }
+  }
+
+  async shapingOf(device: string, { netns, signal }: ShapingPlace = {}): Promise<Shaping> {
+    signal?.throwIfAborted();
+    using socket = await this.#connect([], netns, []);
+    return await shapingBySocket(socket, device);
+  }
+
   /** Opens a socket in a namespace, and sets the parameters there on the way. */
   async #connect(
     operations: readonly Operation[],
@@ -188,7 +196,7 @@ class Steps {
       }
       case "create-link": {
         const { link, netns: path } = operation;
-        const master = link.type === "dummy" ? undefined : await this.#indexOf(link.master);
+        const master = "master" in link ? await this.#indexOf(link.master) : undefined;
         using netns = path === undefined ? undefined : new NetnsFile(this.#libc, path);
         await this.#socket.change(createLink(operation, { master, netns: netns?.fd }));
         return undefined;
@@ -255,5 +263,5 @@ function failure(error: unknown, operations: readonly Operation[], index: number
     error instanceof NetlinkFormatError;
   if (!isKnown) return error;
   const { why, errno } = error;
-  return new KernelError(index, why, PROBLEMS[errno] ?? "other", { operations, stderr: why, cause: error });
+  return new KernelError(index, why, problemOf(errno), { operations, stderr: why, cause: error });
 }

@@ -73,7 +73,7 @@ export type LinkType =
   }
   | { readonly type: "ipvlan"; readonly master: string; readonly mode: IpvlanMode }
   | { readonly type: "vlan"; readonly master: string; readonly id: number }
-  | { readonly type: "dummy" };
+  | { readonly type: "dummy" | "ifb" };
 
 /**
  * Makes an interface, down. It may be made in another namespace than the one of its master: that is where the operation takes
@@ -224,7 +224,7 @@ export interface ShowLink {
 export interface ShowLinks {
   readonly kind: "show-links";
   /** Only those of this kind. @default {all} */
-  readonly of?: "veth" | undefined;
+  readonly of?: "veth" | "ifb" | undefined;
   /** Only the ports of this bridge; it fails if there is no such interface. @default {all} */
   readonly bridge?: string | undefined;
   /** Whether to show their addresses too. @default {false} */
@@ -306,7 +306,7 @@ export function describeOperation(operation: Operation): string {
       return `create the bridge ${quoted(operation.name)}`;
     case "create-link": {
       const { link, name, netns } = operation;
-      const on = link.type === "dummy" ? "" : ` on ${quoted(link.master)}`;
+      const on = "master" in link ? ` on ${quoted(link.master)}` : "";
       return `create the ${link.type} ${quoted(name)}${on}${netns === undefined ? "" : ` in "${netns}"`}`;
     }
     case "set-port":

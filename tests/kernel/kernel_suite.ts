@@ -7,6 +7,7 @@ import { linkSuite } from "./link_suite.ts";
 import { netnsSuite } from "./netns_suite.ts";
 import { routeSuite } from "./route_suite.ts";
 import { ruleSuite } from "./rule_suite.ts";
+import { shapingSuite } from "./shaping_suite.ts";
 import { showSuite } from "./show_suite.ts";
 import { sysctlSuite } from "./sysctl_suite.ts";
 
@@ -15,6 +16,7 @@ export function kernelSuite(tested: TestedKernel): void {
   linkSuite(tested);
   createLinkSuite(tested);
   addressSuite(tested);
+  shapingSuite(tested);
   showSuite(tested);
   routeSuite(tested);
   ruleSuite(tested);

@@ -26,7 +26,10 @@ const HEADERS = [
   "linux/netfilter/nfnetlink_conntrack.h",
   "linux/netlink.h",
   "linux/nsfs.h",
+  "linux/pkt_cls.h",
+  "linux/pkt_sched.h",
   "linux/rtnetlink.h",
+  "linux/tc_act/tc_mirred.h",
   "linux/veth.h",
 ];
 
