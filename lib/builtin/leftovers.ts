@@ -3,7 +3,7 @@ import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { statOf } from "../host/file.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
-import { findLink, linksByAlias, removeLink } from "../kernel/links.ts";
+import { findLink, ifbsOfHost, linksByAlias, removeLink } from "../kernel/links.ts";
 import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { removeRules } from "./firewall_rules.ts";
@@ -38,8 +38,8 @@ interface Report {
 }
 
 /**
- * Frees what `bridge`, `ptp`, `firewall`, `portmap` and `host-local`, those of the CNI plugins project too, made for an attachment, if it
- * has the tag of the attachment: its veth pair, its rules, and then its addresses. An address stays reserved while an
+ * Frees what `bridge`, `ptp`, `bandwidth`, `firewall`, `portmap` and `host-local`, those of the CNI plugins project too, made for an
+ * attachment, if it has the tag of the attachment: its veth pair, its rules, and then its addresses. An address stays reserved while an
  * interface may still use it.
  *
  * Needs no plugin and no valid configuration. Permissions: those of the built-in plugins.
@@ -57,6 +57,9 @@ export async function freeLeftovers(
       if (!dryRun) await removeMasquerade(host, attachment, keptAddresses(attachment, plugins, host));
       report.freed.push("its masquerading rules");
     });
+  }
+  if (plugins.some(({ type }) => type === "bandwidth")) {
+    await attempt(report, "its interfaces for limits", () => freeIfbs(attachment, host, dryRun, report));
   }
   if (plugins.some(({ type }) => type === "firewall")) {
     await attempt(report, "its firewall rules", async () => {
@@ -98,6 +101,21 @@ async function freeLinks(
   const tag = await attachmentTag(attachment);
   const kernel = kernelFor(host.run);
   for (const name of await linksByAlias(kernel, (alias) => alias.startsWith(tag), host)) {
+    if (!dryRun) await removeLink(kernel, name, { signal: host.signal });
+    freed.push(`the interface ${name} on the host`);
+  }
+}
+
+async function freeIfbs(
+  attachment: AbandonedAttachment,
+  host: Host,
+  dryRun: boolean,
+  { freed }: Report,
+): Promise<void> {
+  const tag = await attachmentTag(attachment);
+  const kernel = kernelFor(host.run);
+  for (const { name, alias } of await ifbsOfHost(kernel, host)) {
+    if (!alias.startsWith(tag)) continue;
     if (!dryRun) await removeLink(kernel, name, { signal: host.signal });
     freed.push(`the interface ${name} on the host`);
   }

@@ -12,9 +12,11 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
  *
  * Permissions: root, and `--allow-run` for iproute2, util-linux, iptables and nft, for those of them that make interfaces, routes or
  * rules; `--allow-ffi`, if it is granted unscoped, takes the place of the first two and is faster. `--allow-read` and
- * `--allow-write` for the directories of `host-local` and `tuning`. `static` needs none.
+ * `--allow-write` for the directories of `host-local` and `tuning`, and `firewall` with `ingressPolicy` for `/run/podwire`. `static`
+ * needs none.
  */
 export const builtins: BuiltinTable = {
+  bandwidth: async () => (await import("./bandwidth.ts")).bandwidth,
   bridge: async () => (await import("./bridge.ts")).bridge,
   firewall: async () => (await import("./firewall.ts")).firewall,
   "host-local": async () => (await import("./host_local.ts")).hostLocal,

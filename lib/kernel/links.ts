@@ -53,6 +53,15 @@ export async function vethsOfHost(
   return veths;
 }
 
+/** Returns the interfaces on this host through which packets are redirected to limit their rate. */
+export async function ifbsOfHost(
+  kernel: Kernel,
+  { signal }: Pick<LinkOptions, "signal"> = {},
+): Promise<readonly LinkInfo[]> {
+  const [ifbs] = await kernel.apply([{ kind: "show-links", of: "ifb" }], { signal });
+  return ifbs;
+}
+
 /** Returns the names of the veths of this host with an alias for which `select` is true. */
 export async function linksByAlias(
   kernel: Kernel,

@@ -32,9 +32,19 @@ export type ShapingChange =
 export interface Shaping {
   /** Of what leaves through it; undefined if there is none of the kind that `limit-rate` makes. */
   readonly limit: RateLimit | undefined;
-  /** Where all that comes in goes first; undefined if there is no such interface. */
-  readonly redirectsTo: string | undefined;
+  readonly incoming: Incoming;
 }
+
+/**
+ * What becomes of the packets that come in: the kernel looks at no filters; at none that are there; at filters that do not
+ * redirect; or they go through another interface first, which may be gone, and then they are dropped.
+ */
+export type Incoming =
+  | "unfiltered"
+  | "no filters"
+  | "other filters"
+  | "redirected to nothing"
+  | { readonly redirectsTo: string };
 
 /** Says what a change does, with an infinitive. */
 export function describeShaping({ kind, device, ...more }: ShapingChange): string {

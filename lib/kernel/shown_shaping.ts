@@ -1,9 +1,10 @@
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
 import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
+import { NetlinkError } from "./netlink_reply.ts";
 import type { NetlinkSocket } from "./netlink_socket.ts";
-import { burstOfTicks, type RateLimit, type Shaping } from "./shaping.ts";
+import { burstOfTicks, type Incoming, type RateLimit, type Shaping } from "./shaping.ts";
 import { listIngressFilters, listQueues } from "./shaping_request.ts";
-import { findLink, LinkNames, listed } from "./shown_links.ts";
+import { findLink, listed } from "./shown_links.ts";
 
 /** A queue, as far as it is of interest here. */
 interface Queue {
@@ -20,12 +21,29 @@ export async function showShaping(socket: NetlinkSocket, device: string): Promis
     (message, reader) => readQueue(message, reader, index),
   );
   const limit = queues.find((queue) => queue.limit !== undefined)?.limit;
-  if (!queues.some(({ isIngress }) => isIngress)) return { limit, redirectsTo: undefined };
-  const targets = await listed(socket, listIngressFilters(index), readTarget);
-  const [target] = targets;
-  // If the interface is gone, the filter stays, and drops what comes in.
-  const name = target === undefined ? "" : await new LinkNames(socket, []).of(target);
-  return { limit, redirectsTo: name || undefined };
+  const isFiltered = queues.some(({ isIngress }) => isIngress);
+  return { limit, incoming: isFiltered ? await incomingOf(socket, index) : "unfiltered" };
+}
+
+async function incomingOf(socket: NetlinkSocket, index: number): Promise<Incoming> {
+  const filters = await listed(
+    socket,
+    listIngressFilters(index),
+    (message, reader) =>
+      message.type === NETLINK.RTM_NEWTFILTER ? { target: targetOf(message, reader) } : undefined,
+  );
+  if (filters.length === 0) return "no filters";
+  const target = filters.find(({ target }) => target !== undefined)?.target;
+  if (target === undefined) return "other filters";
+  try {
+    return { redirectsTo: (await findLink(socket, target)).name };
+  } catch (error) {
+    // The filter stays, and drops what comes in.
+    if (error instanceof NetlinkError && ["ENODEV", "EINVAL"].includes(error.errno)) {
+      return "redirected to nothing";
+    }
+    throw error;
+  }
 }
 
 /** Undefined for the queues of other interfaces: the kernel lists them all. */
@@ -62,8 +80,7 @@ function readLimit(reader: NetlinkReader, start: number, end: number): RateLimit
 }
 
 /** Returns the index of the interface to which a filter redirects; undefined if it does something else. */
-function readTarget(message: NetlinkMessage, reader: NetlinkReader): number | undefined {
-  if (message.type !== NETLINK.RTM_NEWTFILTER) return undefined;
+function targetOf(message: NetlinkMessage, reader: NetlinkReader): number | undefined {
   let target: number | undefined;
   const within = (start: number, end: number, path: readonly number[]) => {
     const [wanted, ...rest] = path;

@@ -1,6 +1,6 @@
 import { HostError, runOk } from "../host/command.ts";
 import { type IpOptions, runInNetns } from "../host/ip_command.ts";
-import type { RateLimit, Shaping, ShapingChange } from "./shaping.ts";
+import type { Incoming, RateLimit, Shaping, ShapingChange } from "./shaping.ts";
 
 /** What `tc` says of a queue that is not there, or that is another one. */
 const NOT_THERE = /Invalid handle|No such file|handle of zero|Cannot delete qdisc|Specified qdisc/i;
@@ -43,6 +43,9 @@ async function unlessGone(removal: Promise<string>): Promise<void> {
   }
 }
 
+/** How `tc` writes an interface that is gone. */
+const GONE = "*";
+
 /** A queue or a filter, as `tc -j` shows it. */
 interface Shown {
   readonly kind?: string;
@@ -63,11 +66,17 @@ interface Shown {
 export async function shapingByTc(device: string, options: IpOptions): Promise<Shaping> {
   const queues = await list(["qdisc", "show", "dev", device], options);
   const limit = limitIn(queues);
-  if (!queues.some(({ kind }) => kind === "ingress")) return { limit, redirectsTo: undefined };
+  const isFiltered = queues.some(({ kind }) => kind === "ingress");
+  return { limit, incoming: isFiltered ? await incomingByTc(device, options) : "unfiltered" };
+}
+
+async function incomingByTc(device: string, options: IpOptions): Promise<Incoming> {
   const filters = await list(["filter", "show", "dev", device, "parent", "ffff:"], options);
+  if (filters.length === 0) return "no filters";
   const [action] = filters.flatMap(({ options }) => options?.actions ?? []);
-  const isRedirect = action?.kind === "mirred" && action.mirred_action === "redirect";
-  return { limit, redirectsTo: isRedirect ? action.to_dev : undefined };
+  if (action?.kind !== "mirred" || action.mirred_action !== "redirect") return "other filters";
+  const { to_dev: to = GONE } = action;
+  return to === GONE ? "redirected to nothing" : { redirectsTo: to };
 }
 
 function limitIn(queues: readonly Shown[]): RateLimit | undefined {

@@ -57,12 +57,12 @@ export function shapingSuite(tested: TestedKernel): void {
       // The kernel counts it in time.
       assert(Math.abs(Number(burst) - limit.burst) <= limit.rate / 1_000_000 + 1, `${burst} ${limit.burst}`);
       const shown = await kernel.shapingOf("veth0", { netns });
-      assertEquals(shown.redirectsTo, undefined);
+      assertEquals(shown.incoming, "unfiltered");
       assertEquals({ ...shown.limit, burst }, { rate: limit.rate, limit: limit.limit, burst });
     }
     const stop: ShapingChange = { kind: "stop-limit", device: "veth0" };
     await kernel.shape([stop, stop], { netns });
-    assertEquals(await kernel.shapingOf("veth0", { netns }), { limit: undefined, redirectsTo: undefined });
+    assertEquals(await kernel.shapingOf("veth0", { netns }), { limit: undefined, incoming: "unfiltered" });
     await inside(netns, "tc", "qdisc", "add", "dev", "veth0", "root", "handle", "1:", "pfifo");
     await kernel.shape([stop], { netns });
     assertEquals((await tcJson(world, "qdisc", "show", "dev", "veth0"))[0]?.kind, "pfifo");
@@ -77,13 +77,21 @@ export function shapingSuite(tested: TestedKernel): void {
     assertStringIncludes(filters, '"to_dev":"ifb0"');
     assertStringIncludes(filters, '"flowid":"1:1"');
     assertStringIncludes(filters, '"control_action":{"type":"stolen"}');
-    assertEquals((await kernel.shapingOf("veth0", { netns })).redirectsTo, "ifb0");
+    assertEquals((await kernel.shapingOf("veth0", { netns })).incoming, { redirectsTo: "ifb0" });
     const error = await assertRejects(() => kernel.shape([redirect], { netns }), ShapingError);
     assertEquals(error.problem, "exists");
     assertStringIncludes(error.message, 'Cannot redirect what "veth0" receives to "ifb0": ');
     const stop: ShapingChange = { kind: "stop-redirect", device: "veth0" };
+    const incoming = async () => (await kernel.shapingOf("veth0", { netns })).incoming;
+    await inside(netns, "ip", "link", "del", "ifb0");
+    assertEquals(await incoming(), "redirected to nothing");
+    await inside(netns, "tc", "filter", "del", "dev", "veth0", "parent", "ffff:");
+    assertEquals(await incoming(), "no filters");
+    const drop = "protocol all prio 1 u32 match u32 0 0 flowid 1:1";
+    await inside(netns, "tc", "filter", "add", "dev", "veth0", "parent", "ffff:", ...drop.split(" "));
+    assertEquals(await incoming(), "other filters");
     await kernel.shape([stop, stop], { netns });
-    assertEquals(await kernel.shapingOf("veth0", { netns }), { limit: undefined, redirectsTo: undefined });
+    assertEquals(await kernel.shapingOf("veth0", { netns }), { limit: undefined, incoming: "unfiltered" });
   });
 
   test("an interface that is missing is named, and what came before it stays", async (world) => {
