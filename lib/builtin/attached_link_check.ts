@@ -37,8 +37,10 @@ export async function checkAttachedLink(
   if (vlanId !== undefined && link.vlanId !== vlanId) {
     throw wrong(`interface "${name}" has the VLAN ID ${link.vlanId}, not ${vlanId}`);
   }
-  if (mtu !== undefined && link.mtu !== mtu) {
-    throw wrong(`interface "${name}" has the MTU ${link.mtu}, not ${mtu}`);
+  // A plugin after this one may have changed it, and says so in the result.
+  const wanted = container.mtu ?? mtu;
+  if (wanted !== undefined && link.mtu !== wanted) {
+    throw wrong(`interface "${name}" has the MTU ${link.mtu}, not ${wanted}`);
   }
   // Without a name in the configuration, another interface may have the default route by now.
   if (on !== undefined && on.master !== "") {

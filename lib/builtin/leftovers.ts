@@ -2,6 +2,7 @@ import { formatIp, type Ip, parseCidr, parseIp } from "../cni/address.ts";
 import { isArray, isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { statOf } from "../host/file.ts";
+import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink, ifbsOfHost, linksByAlias, removeLink } from "../kernel/links.ts";
 import { withAddressStore } from "./address_store.ts";
@@ -38,9 +39,9 @@ interface Report {
 }
 
 /**
- * Frees what `bridge`, `ptp`, `bandwidth`, `firewall`, `portmap` and `host-local`, those of the CNI plugins project too, made for an
- * attachment, if it has the tag of the attachment: its veth pair, its rules, and then its addresses. An address stays reserved while an
- * interface may still use it.
+ * Frees what built-in plugins, and those of the CNI plugins project with the same names, made for an attachment, if it has the tag of
+ * the attachment: its veth pair, its rules, and then its addresses; also an interface that `macvlan`, `ipvlan`, `vlan` or `dummy` made
+ * in its namespace. An address stays reserved while an interface may still use it.
  *
  * Needs no plugin and no valid configuration. Permissions: those of the built-in plugins.
  */
@@ -51,7 +52,7 @@ export async function freeLeftovers(
 ): Promise<LeftoverReport> {
   const report: Report = { freed: [], remaining: [] };
   const plugins = pluginsIn(attachment.config);
-  await attempt(report, "its interfaces on the host", () => freeLinks(attachment, host, dryRun, report));
+  await attempt(report, "its interfaces", () => freeLinks(attachment, host, dryRun, report));
   if (plugins.some(({ ipMasq }) => ipMasq === true)) {
     await attempt(report, "its masquerading rules", async () => {
       if (!dryRun) await removeMasquerade(host, attachment, keptAddresses(attachment, plugins, host));
@@ -103,6 +104,13 @@ async function freeLinks(
   for (const name of await linksByAlias(kernel, (alias) => alias.startsWith(tag), host)) {
     if (!dryRun) await removeLink(kernel, name, { signal: host.signal });
     freed.push(`the interface ${name} on the host`);
+  }
+  const { netns } = attachment;
+  if (netns === "" || await nsProblem(netns) !== undefined) return;
+  const [inside] = await kernel.apply([{ kind: "show-links" }], { netns, signal: host.signal });
+  for (const { name } of inside.filter(({ alias }) => alias.startsWith(tag))) {
+    if (!dryRun) await removeLink(kernel, name, { netns, signal: host.signal });
+    freed.push(`the interface ${name} in ${netns}`);
   }
 }
 

@@ -20,6 +20,8 @@ export interface WantedLink {
   readonly mac: string | undefined;
   /** In bytes. */
   readonly mtu: number | undefined;
+  /** Makes the error for a master that has such an interface already. @default {that of the kernel} */
+  readonly refusal?: (() => Promise<Error>) | undefined;
 }
 
 /**
@@ -27,7 +29,6 @@ export interface WantedLink {
  * it is then.
  *
  * @throws {CniError} kind `conflict`, if the name is taken in the container.
- * @throws {KernelError} Problem `exists`, if the master has such an interface already.
  */
 export async function makeLink(request: PluginRequest, wanted: WantedLink, undo: Undo): Promise<LinkInfo> {
   const { netns, run, signal } = request;
@@ -48,8 +49,8 @@ export async function makeLink(request: PluginRequest, wanted: WantedLink, undo:
 }
 
 /**
- * Creates the interface under its name at once, or under a random one where the kernel does not allow that: before 6.14 it
- * refuses a name that an interface beside the master has. Returns the name.
+ * Creates the interface under its name at once, or under a random one where the kernel does not allow that: an older
+ * one, such as 6.1, refuses a name that an interface beside the master has. Returns the name.
  */
 async function createNamed(request: PluginRequest, wanted: WantedLink, undo: Undo): Promise<string> {
   const { netns, run, signal } = request;
@@ -63,9 +64,12 @@ async function createNamed(request: PluginRequest, wanted: WantedLink, undo: Und
     if (await findLink(kernel, name, { netns, signal }) !== undefined) {
       throw new CniError("conflict", `Cannot create interface "${name}" in "${netns}": it already exists`);
     }
-    if (wanted.isInside) throw error;
+    const refuse = async (error: unknown) => {
+      throw isTaken(error) && wanted.refusal !== undefined ? await wanted.refusal() : error;
+    };
+    if (wanted.isInside) return await refuse(error);
     const other = randomVethName();
-    await create(request, wanted, other, undo);
+    await create(request, wanted, other, undo).catch(refuse);
     // Until it has its name, it is removed under the other one.
     undo.push("the interface", (signal) => removeOwn(kernel, wanted, name, { netns, signal }));
     return other;

@@ -12,14 +12,15 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
  *
  * Permissions: root, and `--allow-run` for iproute2, util-linux, iptables and nft, for those of them that make interfaces, routes or
  * rules; `--allow-ffi`, if it is granted unscoped, takes the place of the first two and is faster. `--allow-read` and
- * `--allow-write` for the directories of `host-local` and `tuning`, and `firewall` with `ingressPolicy` for `/run/podwire`. `static`
- * needs none.
+ * `--allow-write` for the directories of `host-local` and `tuning`. `static` needs none.
  */
 export const builtins: BuiltinTable = {
   bandwidth: async () => (await import("./bandwidth.ts")).bandwidth,
   bridge: async () => (await import("./bridge.ts")).bridge,
+  dummy: async () => (await import("./dummy.ts")).dummy,
   firewall: async () => (await import("./firewall.ts")).firewall,
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
+  ipvlan: async () => (await import("./ipvlan.ts")).ipvlan,
   loopback: async () => (await import("./loopback.ts")).loopback,
   macvlan: async () => (await import("./macvlan.ts")).macvlan,
   portmap: async () => (await import("./portmap.ts")).portmap,
@@ -27,6 +28,7 @@ export const builtins: BuiltinTable = {
   sbr: async () => (await import("./sbr.ts")).sbr,
   static: async () => (await import("./static.ts")).staticAddresses,
   tuning: async () => (await import("./tuning.ts")).tuning,
+  vlan: async () => (await import("./vlan.ts")).vlan,
 };
 
 /**

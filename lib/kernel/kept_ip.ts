@@ -124,7 +124,9 @@ class KeptIp {
     if (await this.#areTrue(lists, questions, before, signal)) return lists;
     await this.#replace();
     const places = operations.flatMap(({ kind }, at) => kind === "show-link" ? [at] : []);
-    return await this.#run(questions, signal, places);
+    const again = await this.#run(questions, signal, places);
+    for (const other of othersIn(again)) this.#current().names.add(other);
+    return again;
   }
 
   /**
@@ -156,13 +158,8 @@ class KeptIp {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     if (!questions.every(({ name }, at) => shows(lists[at] ?? [], name))) return false;
-    // Of a bridge, or of what it is on, `ip` has the index, and prints the name that it remembers.
     const asked = new Set(questions.map(({ name }) => name));
-    const others = new Set(
-      lists.flatMap(parseLinks).flatMap(({ master, parent }) => [master, parent]).filter((name) =>
-        name !== ""
-      ),
-    );
+    const others = othersIn(lists);
     for (const other of others) this.#current().names.add(other);
     return await this.#means([...others].filter((name) => before.has(name) && !asked.has(name)), signal);
   }
@@ -199,6 +196,12 @@ class KeptIp {
     this.#session = undefined;
     await old?.end({ kindly: old.isSound });
   }
+}
+
+/** The names of the bridges of interfaces and of what they are on: of these `ip` has the index, and prints what it remembers. */
+function othersIn(lists: readonly (readonly unknown[])[]): ReadonlySet<string> {
+  const names = lists.flatMap(parseLinks).flatMap(({ master, parent }) => [master, parent]);
+  return new Set(names.filter((name) => name !== ""));
 }
 
 function shows(list: readonly unknown[], name: string): boolean {

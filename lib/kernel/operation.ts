@@ -76,8 +76,8 @@ export type LinkType =
   | { readonly type: "dummy" | "ifb" };
 
 /**
- * Makes an interface, down. It may be made in another namespace than the one of its master: that is where the operation takes
- * effect. Kernels before 6.14 refuse it then if the namespace of the master has an interface of that name.
+ * Makes an interface, down. It may be in another namespace than its master, which is where the operation takes effect. Older
+ * kernels, such as 6.1, refuse it then if the namespace of the master has an interface of that name.
  */
 export interface CreateLink {
   readonly kind: "create-link";

@@ -1,76 +1,27 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { CreateLink, LinkType } from "../../lib/kernel/operation.ts";
-import type { Feature } from "../root/plugins_kernel.ts";
+import type { LinkKind } from "../root/need_links.ts";
 import type { TestedKernel } from "./kernels.ts";
+import { addMaster, compareLinks, made } from "./made_link.ts";
 import { linkByIp, MAC, names, OTHER_MAC, type World, worldTest } from "./world.ts";
 
 const macvlan = { type: "macvlan", master: "up0", mode: "bridge" } as const;
 
-const made = (link: LinkType, more: Partial<CreateLink> = {}): CreateLink => ({
-  kind: "create-link",
-  name: "eth0",
-  link,
-  ...more,
-});
-
-/** Makes `up0`, an interface that others can be on. */
-async function addMaster({ host, pod, apply }: World): Promise<void> {
-  const peer = { name: "far0", mac: OTHER_MAC, netns: pod };
-  await apply(host, { kind: "create-veth", name: "up0", mac: MAC, peer });
-}
-
-interface Kind {
-  readonly feature: Feature;
-  readonly link: LinkType;
-  /** What `ip` shows of it. */
-  readonly shown: { readonly mode?: string; readonly vlanId?: number };
-}
-
-const KINDS: readonly Kind[] = [
-  ...(["bridge", "private", "vepa", "passthru"] as const).map((mode) =>
-    ({ feature: "macvlan", link: { ...macvlan, mode }, shown: { mode } }) as const
-  ),
-  ...(["l2", "l3", "l3s"] as const).map((mode) =>
-    ({ feature: "ipvlan", link: { type: "ipvlan", master: "up0", mode }, shown: { mode } }) as const
-  ),
-  ...[1, 4094].map((vlanId) =>
-    ({ feature: "vlan", link: { type: "vlan", master: "up0", id: vlanId }, shown: { vlanId } }) as const
-  ),
-];
-
 /** The tests of the operation that makes an interface on another one. */
 export function createLinkSuite(tested: TestedKernel): void {
-  const test = (sentence: string, fn: (world: World) => Promise<void>, ...features: readonly Feature[]) =>
-    worldTest(tested, sentence, fn, features);
+  const test = (sentence: string, fn: (world: World) => Promise<void>, ...kinds: readonly LinkKind[]) =>
+    worldTest(tested, sentence, fn, kinds);
 
-  for (const { feature, link, shown } of KINDS) {
-    const words = `${link.type} ${shown.mode ?? shown.vlanId}`;
-    test(
-      `what is made as ${words} is on its master, in the same namespace or another one, and down`,
-      async (world) => {
-        const { host, pod } = world;
-        await addMaster(world);
-        const master = await linkByIp(host, "up0");
-        await world.apply(host, made(link, { netns: pod, mtu: 1400 }));
-        const facts = ({ kind, mtu, isUp, parent, peerIndex, mode, vlanId }: typeof master) => ({
-          ...{ kind, mtu, isUp, parent, peerIndex, mode, vlanId },
-        });
-        const common = { kind: link.type, isUp: false, mode: "", vlanId: undefined, ...shown };
-        assertEquals(facts(await linkByIp(pod, "eth0")), {
-          ...common,
-          mtu: 1400,
-          parent: "",
-          peerIndex: master.index,
-        });
-        await world.apply(pod, { kind: "remove-link", name: "eth0" });
-        await world.apply(host, made(link, { name: "own0" }));
-        const own = facts(await linkByIp(host, "own0"));
-        assertEquals(own, { ...common, mtu: 1500, parent: "up0", peerIndex: undefined });
-        assertEquals(await names(pod), ["far0", "lo"]);
-      },
-      feature,
-    );
-  }
+  test(
+    "a macvlan is made in each mode, on its master, in the same namespace or another one, and down",
+    (world) =>
+      compareLinks(
+        world,
+        (["bridge", "private", "vepa", "passthru"] as const).map((mode) =>
+          [{ ...macvlan, mode }, { mode }] as const
+        ),
+      ),
+    "macvlan",
+  );
 
   test("a macvlan has the address and the queue that are asked for", async (world) => {
     const { host, pod, kernel } = world;
@@ -96,24 +47,6 @@ export function createLinkSuite(tested: TestedKernel): void {
     await world.fails(host, [made(macvlan, { name: "x0", mtu: 9000 })], { index: 0, problem: "other" });
     assertEquals([await names(host), await names(pod)], [["lo", "up0"], ["eth0", "far0", "lo"]]);
   }, "macvlan");
-
-  test("a second VLAN of the same number on a master is reported as taken", async (world) => {
-    const { host, pod } = world;
-    await addMaster(world);
-    const vlan = { type: "vlan", master: "up0", id: 7 } as const;
-    await world.apply(host, made(vlan, { netns: pod }));
-    await world.fails(host, [made(vlan, { name: "other0" })], { index: 0, problem: "exists" });
-  }, "vlan");
-
-  test("a dummy needs no master", async (world) => {
-    await world.apply(world.pod, made({ type: "dummy" }, { mac: MAC, mtu: 1300 }));
-    const { kind, mac, mtu, parent, isUp } = await linkByIp(world.pod, "eth0");
-    assertEquals({ kind, mac, mtu, parent, isUp }, {
-      ...{ kind: "dummy", mac: MAC, mtu: 1300 },
-      parent: "",
-      isUp: false,
-    });
-  }, "dummy");
 
   test("an interface gets another name, unless that is taken, and is known under it at once", async (world) => {
     const { host } = world;

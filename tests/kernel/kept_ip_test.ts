@@ -155,6 +155,23 @@ keptTest("an interface that has the name of another one by now is the one that i
   assertEquals((await findLink(kernel, b))?.mac, macs[1]);
 });
 
+keptTest("the other end of a pair that got another name is shown by that name", async (world) => {
+  const { kernel } = world;
+  const [a, b, c] = [world.name("a"), world.name("b"), world.name("c")];
+  await sh('ip link add "$0" type veth peer name "$1"', a, b);
+  const parent = async () => (await kernel.apply([{ kind: "show-link", name: b }]))[0].parent;
+  assertEquals(await parent(), a);
+  await sh('ip link set dev "$0" name "$1"', a, c);
+  assertEquals(await parent(), c);
+  // By an operation of this process too, and then an interface takes the name that is free.
+  await kernel.apply([{ kind: "set-link", name: c, newName: a }]);
+  await kernel.apply([bridge(c), alias(c, "another")]);
+  assertEquals([await parent(), (await kernel.apply([{ kind: "show-link", name: c }]))[0].kind], [
+    a,
+    "bridge",
+  ]);
+});
+
 keptTest("a bridge that got another name is shown by that name", async (world) => {
   const { kernel } = world;
   const [a, b, other] = [world.name("a"), world.name("b"), world.name("c")];

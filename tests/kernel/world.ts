@@ -7,8 +7,7 @@ import { type LinkInfo, parseLinks } from "../../lib/host/link_info.ts";
 import { createNetns, runInside } from "../../lib/host/netns.ts";
 import { type Kernel, KernelError, type KernelOptions, type KernelProblem } from "../../lib/kernel/kernel.ts";
 import type { Operation } from "../../lib/kernel/operation.ts";
-import { need } from "../root/need.ts";
-import { type Feature, needKernel } from "../root/plugins_kernel.ts";
+import { type LinkKind, needLinks } from "../root/need_links.ts";
 import { unmountBelow } from "../root/unmount.ts";
 import type { TestedKernel } from "./kernels.ts";
 
@@ -33,18 +32,17 @@ export interface World {
   ): Promise<KernelError>;
 }
 
-/** Registers a test that gets a world of its own; a kernel without one of the features skips it. */
+/** Registers a test that gets a world of its own; a kernel that makes no such links skips it. */
 export function worldTest(
   { name, isHere, make }: TestedKernel,
   sentence: string,
   fn: (world: World) => Promise<void>,
-  features: readonly Feature[] = [],
+  kinds: readonly LinkKind[] = [],
 ): void {
-  const { ignore } = need("root", "ip");
-  const wanted = needKernel(`${name}: ${sentence}`, ...features);
+  const { ignore } = needLinks(kinds);
   Deno.test({
-    name: wanted.name,
-    ignore: ignore || wanted.ignore || !isHere,
+    name: `${name}: ${sentence}`,
+    ignore: ignore || !isHere,
     fn: async () => {
       const parent = await Deno.makeTempDir({ prefix: "pwt-" });
       const dir = `${parent}/netns`;

@@ -178,4 +178,4 @@ const CASES: Readonly<Record<string, LinkCase>> = {
   },
 };
 
-conformance("macvlan", CASES, ["macvlan"]);
+conformance("macvlan", CASES, "macvlan");

@@ -1,19 +1,17 @@
 // The built-in macvlan: what its users run into.
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { until } from "../until.ts";
 import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
-import { connects, sh } from "./builtin_world.ts";
-import { linkLife } from "./link_life.ts";
-import { inMasterWorld, MAC, type MasterWorld, staticIpam, V4, V6 } from "./master_world.ts";
-import { need } from "./need.ts";
-import { needKernel } from "./plugins_kernel.ts";
+import { sh } from "./builtin_world.ts";
+import { linkLife, linkTest } from "./link_life.ts";
+import { callIn, reachesOthers, refusesMasters } from "./link_master.ts";
+import { MAC, type MasterWorld, staticIpam, V4, V6 } from "./master_world.ts";
 
 const call = (call: Call) => callBuiltin("macvlan", call);
 
 linkLife({
   type: "macvlan",
-  feature: "macvlan",
   more: ({ master }) => ({ master, mode: "bridge", mtu: 1400 }),
   losses: [
     {
@@ -38,53 +36,33 @@ linkLife({
 });
 
 function test(sentence: string, fn: (world: MasterWorld) => Promise<void>): void {
-  const { ignore } = need("root", "ip");
-  const wanted = needKernel(`macvlan: ${sentence}`, "macvlan");
-  Deno.test({ name: wanted.name, ignore: ignore || wanted.ignore, fn: inMasterWorld(fn) });
+  linkTest("macvlan", sentence, fn);
 }
 
-function callIn(world: MasterWorld, netns: string, more: JsonObject): Omit<Call, "verb"> {
-  const config = { cniVersion: "1.1.0", name: `net-${world.tag}`, type: "macvlan", ...more };
-  return { containerId: `c-${world.tag}`, netns, ifName: "eth0", config };
-}
+const NO_ROUTE = "the configuration names no master, and there is no default route";
 
-test("a master that is missing or too small is refused by name, before anything is made", async (world) => {
-  const netns = await world.pod("a");
-  const { master } = world;
-  const ipam = staticIpam([V4(world)]);
-  const cases: readonly (readonly [JsonObject, RegExp])[] = [
-    [
-      { master, mtu: 1501 },
-      new RegExp(`the MTU of 1501 is above that of the master "${master}", which is 1500$`),
-    ],
-    [{ master: "absent0" }, /the master "absent0" does not exist$/],
-    [
-      { master: "absent0", linkInContainer: true },
-      /the master "absent0" does not exist in "\/run\/netns\/.*"$/,
-    ],
-    [{}, /the configuration names no master, and there is no default route that leads to one$/],
-    [{ linkInContainer: true }, /names no master, and there is no default route in ".*" that leads to one$/],
-  ];
-  for (const [more, says] of cases) {
-    const { code, document } = await call({ ...callIn(world, netns, { ...more, ...ipam }), verb: "ADD" });
-    assertEquals([code, document.code], [1, 7]);
-    assertMatch(document.msg, says);
-    assertEquals(JSON.parse(await sh("ip -j link show", netns)).length, 1);
-  }
-});
+refusesMasters("macvlan", {}, [
+  [
+    { master: "absent0", linkInContainer: true },
+    /the master "absent0" does not exist in "\/run\/netns\/.*"$/,
+  ],
+  [{}, new RegExp(`${NO_ROUTE} that leads to one$`)],
+  [{ linkInContainer: true }, new RegExp(`${NO_ROUTE} in ".*" that leads to one$`)],
+]);
+reachesOthers("macvlan");
 
 test("STATUS says what every ADD would fail of", async (world) => {
-  const { document } = await call({ ...callIn(world, "", { master: "absent0" }), verb: "STATUS" });
+  const { document } = await call({ ...callIn("macvlan", world, "", { master: "absent0" }), verb: "STATUS" });
   assertEquals(document.code, 50);
   assertStringIncludes(document.msg, 'the master "absent0" does not exist');
   const { master } = world;
-  assertDone(await call({ ...callIn(world, "", { master }), verb: "STATUS" }));
+  assertDone(await call({ ...callIn("macvlan", world, "", { master }), verb: "STATUS" }));
   assertEquals(
-    (await call({ ...callIn(world, "", { master, mtu: 9000 }), verb: "STATUS" })).document.code,
+    (await call({ ...callIn("macvlan", world, "", { master, mtu: 9000 }), verb: "STATUS" })).document.code,
     50,
   );
   const inside = { master: "absent0", linkInContainer: true };
-  assertDone(await call({ ...callIn(world, "", inside), verb: "STATUS" }));
+  assertDone(await call({ ...callIn("macvlan", world, "", inside), verb: "STATUS" }));
 });
 
 test("without a master the interface is on that of the default route with the lowest metric", async (world) => {
@@ -92,7 +70,7 @@ test("without a master the interface is on that of the default route with the lo
   await sh(`ip link add pwlow0 type veth peer name pwlow1; ip link set pwlow0 up`);
   try {
     const masterOf = async (at: string) => {
-      const attached = callIn(world, await world.pod(at), {});
+      const attached = callIn("macvlan", world, await world.pod(at), {});
       resultOf(await call({ ...attached, verb: "ADD" }));
       const [inside] = JSON.parse(await sh("ip -j link show dev eth0", attached.netns));
       const links: { ifindex: number; ifname: string }[] = JSON.parse(await sh("ip -j link show"));
@@ -132,7 +110,7 @@ test("a configuration that is wrong is refused by its member", async (world) => 
   for (const [more, member] of wrong) {
     for (const verb of ["ADD", "STATUS"] as const) {
       const { code, document } = await call({
-        ...callIn(world, netns, { master: world.master, ...more }),
+        ...callIn("macvlan", world, netns, { master: world.master, ...more }),
         verb,
       });
       assertEquals([code, document.code], [1, 7], JSON.stringify(more));
@@ -140,7 +118,11 @@ test("a configuration that is wrong is refused by its member", async (world) => 
     }
   }
   for (const args of ["MAC=no", "UNKNOWN=1"]) {
-    const { document } = await call({ ...callIn(world, netns, { master: world.master }), args, verb: "ADD" });
+    const { document } = await call({
+      ...callIn("macvlan", world, netns, { master: world.master }),
+      args,
+      verb: "ADD",
+    });
     assertEquals(document.code, 4, args);
   }
   assertEquals(JSON.parse(await sh("ip -j link show", netns)).length, 1);
@@ -151,7 +133,10 @@ test("neighbours learn at once that an address has a new owner, in both families
   const ips = [v4, v6].map(({ address }) => address.split("/")[0]);
   await sh(`ip addr add ${v4.gateway}/24 dev far0; ip addr add ${v6.gateway}/64 dev far0 nodad`, world.lan);
   for (const ip of ips) await sh(`ip neigh replace ${ip} lladdr ${MAC} dev far0 nud reachable`, world.lan);
-  const attached = callIn(world, await world.pod("a"), { master: world.master, ...staticIpam([v4, v6]) });
+  const attached = callIn("macvlan", world, await world.pod("a"), {
+    master: world.master,
+    ...staticIpam([v4, v6]),
+  });
   const { interfaces = [] } = resultOf(await call({ ...attached, verb: "ADD" }));
   const known = async () => {
     const entries: { dst: string; lladdr?: string }[] = JSON.parse(
@@ -164,31 +149,11 @@ test("neighbours learn at once that an address has a new owner, in both families
   await until(async () => (await known()).every((each) => each === mac), "both neighbours are known anew");
 });
 
-test("pods on one master reach each other and the network, in both families", async (world) => {
-  await sh(
-    `ip addr add ${world.subnet4}.1/24 dev far0; ip addr add ${world.subnet6}::1/64 dev far0 nodad`,
-    world.lan,
-  );
-  const pods: string[] = [];
-  for (const [at, host] of [["a", 7], ["b", 8]] as const) {
-    const netns = await world.pod(at);
-    pods.push(netns);
-    const more = { master: world.master, ...staticIpam([V4(world, host), V6(world, host)]) };
-    const attached = { ...callIn(world, netns, more), containerId: `c-${world.tag}-${at}` };
-    assertDone(await call({ ...attached, verb: "ADD" }));
-  }
-  const [one, other] = pods;
-  for (const prefix of [`${world.subnet4}.`, `${world.subnet6}::`]) {
-    assert(await connects(one, other, `${prefix}8`), prefix);
-    assert(await connects(one, world.lan, `${prefix}1`), prefix);
-  }
-});
-
 test("a second interface of a master in mode passthru is refused, and leaves nothing", async (world) => {
   const more = { master: world.master, mode: "passthru" };
-  const first = callIn(world, await world.pod("a"), more);
+  const first = callIn("macvlan", world, await world.pod("a"), more);
   assertDone(await call({ ...first, verb: "ADD" }));
-  const second = { ...callIn(world, await world.pod("b"), more), containerId: `d-${world.tag}` };
+  const second = { ...callIn("macvlan", world, await world.pod("b"), more), containerId: `d-${world.tag}` };
   const { document } = await call({ ...second, verb: "ADD" });
   assertStringIncludes(document.msg, `Cannot create the macvlan "eth0" on "${world.master}"`);
   assertEquals(JSON.parse(await sh("ip -j link show", second.netns)).length, 1);

@@ -4,8 +4,8 @@ import type { JsonObject } from "../../lib/cni/json.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin, resultOf } from "./builtin_call.ts";
 import { sh } from "./builtin_world.ts";
 import { inMasterWorld, MAC, type MasterWorld, OTHER_MAC } from "./master_world.ts";
-import { CNI_1_1_1, CNI_1_9_1, type Component, need } from "./need.ts";
-import { type Feature, needKernel } from "./plugins_kernel.ts";
+import { CNI_1_1_1, CNI_1_9_1 } from "./need.ts";
+import { type LinkKind, needLinks } from "./need_links.ts";
 
 export type Caller = (call: Call) => Promise<Answer>;
 
@@ -81,35 +81,50 @@ function steady(value: unknown): unknown {
   );
 }
 
-async function listOf(command: string, netns?: string): Promise<unknown[]> {
-  const text = await sh(command, netns);
-  const list: unknown[] = text.trim() === "" ? [] : JSON.parse(text);
-  // Of the link layer's own network, which depends on the MAC address.
-  const isOwn = (entry: unknown) => /"(?:dst|local)":"(?:fe80|ff00)/.test(JSON.stringify(entry));
-  return list.filter((entry) => !isOwn(entry) || JSON.stringify(entry).includes("addr_info")).map(steady);
+/** What is in the namespace of the container: each command prints one answer. */
+const SHOW: readonly string[] = [
+  "ip -d -j address show",
+  "ip -d -j -4 route show table all",
+  "ip -d -j -6 route show table all",
+  "ip -d -j neigh show nud permanent",
+  "ip -j rule; ip -6 -j rule",
+  'grep -H "" /proc/sys/net/ipv[46]/conf/$DEV/* 2>/dev/null | grep -v stable_secret',
+];
+
+/** One run of a shell, because a process takes a second under an emulated kernel. */
+async function answersIn(netns: string, ifName: string): Promise<string[]> {
+  const text = await sh(`DEV=${ifName}; ${SHOW.join("; echo; echo %%; ")}`, netns);
+  return text.split("%%\n").map((answer) => answer.trim());
+}
+
+type Shown = Record<string, unknown> & { readonly addr_info?: readonly Shown[] };
+
+/** The entries of a list, without those of the link layer's own network, which depends on the MAC address. */
+function entriesIn(text = ""): unknown[] {
+  const list: Shown[] = text === "" ? [] : JSON.parse(text);
+  const isOwn = ({ dst, local }: Shown) => /^(?:fe80|ff00)/.test(String(dst ?? local));
+  return list.filter((entry) => !isOwn(entry)).map(({ addr_info: addresses, ...entry }) =>
+    steady({ ...entry, ...(addresses && { addresses: addresses.filter((one) => !isOwn(one)) }) })
+  );
 }
 
 /** What is in the namespace of the container, and what the master looks like. */
-async function stateOf({ netns = "", ifName }: Omit<Call, "verb">, world: MasterWorld): Promise<unknown> {
-  const masterMac = (await sh(`cat /sys/class/net/${world.master}/address 2>/dev/null || :`)).trim();
-  const links = await listOf("ip -d -j address show", netns) as { addr_info: { local: string }[] }[];
-  for (const link of links) {
-    link.addr_info = link.addr_info.filter(({ local }) => !local.startsWith("fe80"));
-  }
-  const sysctls = await sh(
-    `grep -H "" /proc/sys/net/ipv[46]/conf/${ifName}/* 2>/dev/null | grep -v stable_secret`,
-    netns,
-  );
+async function stateOf(
+  { netns = "", ifName = "" }: Omit<Call, "verb">,
+  world: MasterWorld,
+): Promise<unknown> {
+  const [links, routes, routes6, neighbours, rules, sysctls = ""] = await answersIn(netns, ifName);
+  const [master] = JSON.parse(await sh(`ip -d -j link show dev ${world.master}`));
   const text = JSON.stringify({
-    links,
-    routes: await listOf("ip -d -j -4 route show table all", netns),
-    routes6: await listOf("ip -d -j -6 route show table all", netns),
-    rules: await sh("ip rule; ip -6 rule", netns),
-    neighbours: await listOf("ip -j neigh show nud permanent", netns),
+    links: entriesIn(links),
+    routes: entriesIn(routes),
+    routes6: entriesIn(routes6),
+    neighbours: entriesIn(neighbours),
+    rules,
     sysctls: sysctls.split("\n").sort(),
-    master: await listOf(`ip -d -j link show dev ${world.master}`),
+    master: steady(master),
   });
-  return JSON.parse(withoutChance(text, masterMac));
+  return JSON.parse(withoutChance(text, master.address));
 }
 
 /** The result without what chance decides. An empty `dns` says the same as none. */
@@ -143,20 +158,16 @@ function asBefore(original: Original, state: unknown): unknown {
 export function conformance(
   type: string,
   cases: Readonly<Record<string, LinkCase>>,
-  features: readonly Feature[],
+  kind: LinkKind,
 ): void {
   const ours: Caller = (call) => callBuiltin(type, call);
   for (const [name, each] of Object.entries(cases)) {
     for (const needs of each.originals ?? ["cni-1.1.1", "cni-1.9.1"] as const) {
       const original: Caller = (call) => callBinary(FOLDERS[needs], type, call);
-      const { ignore } = need("root", "ip", needs satisfies Component);
-      const wanted = needKernel(
-        `${type}: ${name}: what the built-in one and that of ${needs} make is the same, and each checks and removes it`,
-        ...features,
-      );
       Deno.test({
-        name: wanted.name,
-        ignore: ignore || wanted.ignore,
+        name:
+          `${type}: ${name}: what the built-in one and that of ${needs} make is the same, and each checks and removes it`,
+        ...needLinks([kind], needs),
         fn: inMasterWorld((world) => compare(world, { type, each, needs, ours, original })),
       });
     }
@@ -173,11 +184,11 @@ async function compare(
     readonly original: Caller;
   },
 ): Promise<void> {
-  await sh(`MASTER=${world.master}; ${each.onHost ?? ":"}`);
+  if (each.onHost !== undefined) await sh(`MASTER=${world.master}; ${each.onHost}`);
   const seen: unknown[] = [];
   for (const [at, add, other] of [["a", ours, original], ["b", original, ours]] as const) {
     const call = callOf(type, world, each, at, await world.pod(at));
-    await sh(each.inPod ?? ":", call.netns);
+    if (each.inPod !== undefined) await sh(each.inPod, call.netns);
     const answer = await add({ ...call, verb: "ADD" });
     resultOf(answer);
     seen.push({ result: resultState(answer), state: asBefore(needs, await stateOf(call, world)) });

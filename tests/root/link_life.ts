@@ -1,21 +1,26 @@
 // What may happen to an attachment of a plugin that gives a container one interface, and what its verbs do then.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { freeLeftovers } from "../../lib/builtin/leftovers.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
 import { sh } from "./builtin_world.ts";
 import { inMasterWorld, type MasterWorld } from "./master_world.ts";
-import { need } from "./need.ts";
-import { type Feature, needKernel } from "./plugins_kernel.ts";
+import { stopAtEachProgram } from "./stopped_add.ts";
+import { type LinkKind, needLinks } from "./need_links.ts";
 
 /** The plugin, and how it is configured. */
 export interface LinkPlugin {
-  readonly type: string;
-  readonly feature: Feature;
+  readonly type: LinkKind;
   /** What its configuration has beside the IPAM plugin. */
   readonly more: (world: MasterWorld) => JsonObject;
-  /** What may happen to the interface, and what CHECK says then; `$MASTER`, `$IP4` and `$DEV` are filled in. */
-  readonly losses?: readonly Loss[];
+  /** What may happen to the interface, and what CHECK says then; `$MASTER`, `$IP4` and `$POD` are filled in. */
+  readonly losses: readonly Loss[];
+  /**
+   * Whether only the tests run that depend on the kind of interface: what is common is tested with another kind, and takes minutes
+   * under an emulated kernel. @default {false}
+   */
+  readonly isBrief?: boolean;
 }
 
 /** Something that happens to an attachment. */
@@ -80,21 +85,31 @@ async function linksIn(netns: string): Promise<string[]> {
   return links.map(({ ifname }) => ifname).sort();
 }
 
+/** Registers a test of one plugin. */
+export function linkTest(
+  type: LinkKind,
+  sentence: string,
+  fn: (world: MasterWorld) => Promise<void>,
+): void {
+  Deno.test({ name: `${type}: ${sentence}`, ...needLinks([type]), fn: inMasterWorld(fn) });
+}
+
 /** Registers the tests of one plugin. */
 export function linkLife(plugin: LinkPlugin): void {
-  const { type, feature } = plugin;
-  const { ignore } = need("root", "ip");
+  const { type } = plugin;
   const call = (call: Call) => callBuiltin(type, call);
-  const test = (sentence: string, fn: (world: MasterWorld) => Promise<void>) => {
-    const wanted = needKernel(`${type}: ${sentence}`, feature);
-    Deno.test({ name: wanted.name, ignore: ignore || wanted.ignore, fn: inMasterWorld(fn) });
-  };
+  const test = (sentence: string, fn: (world: MasterWorld) => Promise<void>) => linkTest(type, sentence, fn);
+  const common = plugin.isBrief === true ? () => {} : test;
 
-  for (const { what, script, onHost = false, says } of [...LOSSES, ...plugin.losses ?? []]) {
+  for (const { what, script, onHost = false, says } of [...plugin.isBrief ? [] : LOSSES, ...plugin.losses]) {
     test(`CHECK sees that a pod has lost ${what}, and DEL removes the rest`, async (world) => {
       const { call: attached, v4 } = await attach(plugin, world, "a");
       assertDone(await call({ ...attached, verb: "CHECK" }));
-      const filled = script.replaceAll("$IP4", v4).replaceAll("$MASTER", world.master);
+      const words = { IP4: v4, MASTER: world.master, POD: attached.netns };
+      const filled = Object.entries(words).reduce(
+        (text, [key, word]) => text.replaceAll(`$${key}`, word),
+        script,
+      );
       await sh(filled, onHost ? undefined : attached.netns);
       const { code, document } = await call({ ...attached, verb: "CHECK" });
       assertEquals(code, 1);
@@ -115,7 +130,7 @@ export function linkLife(plugin: LinkPlugin): void {
     }
   });
 
-  test("DEL frees the addresses when the namespace is gone", async (world) => {
+  common("DEL frees the addresses when the namespace is gone", async (world) => {
     for (const [at, netns] of [["a", ""], ["b", "/run/netns/gone"]] as const) {
       const { call: attached } = await attach(plugin, world, at);
       assertDone(await call({ ...attached, netns, verb: "DEL" }));
@@ -135,14 +150,14 @@ export function linkLife(plugin: LinkPlugin): void {
     assertEquals([await linksIn(netns), reserved(world)], [["eth0", "eth1", "lo"], []]);
   });
 
-  test("an interface of another attachment stays", async (world) => {
+  common("an interface of another attachment stays", async (world) => {
     const { call: attached } = await attach(plugin, world, "a");
     assertDone(await call({ ...attached, containerId: `d-${world.tag}`, verb: "DEL" }));
     assertEquals(await linksIn(attached.netns), ["eth0", "lo"]);
     assertDone(await call({ ...attached, verb: "DEL" }));
   });
 
-  test("an ADD without addresses to have leaves nothing", async (world) => {
+  common("an ADD without addresses to have leaves nothing", async (world) => {
     const netns = await world.pod("a");
     const ranges = [[{
       subnet: `${world.subnet4}.0/24`,
@@ -177,7 +192,7 @@ export function linkLife(plugin: LinkPlugin): void {
     assertEquals([await linksIn(kept.call.netns), reserved(world)], [["lo"], []]);
   });
 
-  test("it is attached, checked, detached and collected by programs too", async (world) => {
+  common("it is attached, checked, detached and collected by programs too", async (world) => {
     // Not the function of the system: with another one there is no netlink.
     const run: RunCommand = (request) => runCommand(request);
     const byIp = (call: Call) => callBuiltin(type, call, run);
@@ -191,7 +206,31 @@ export function linkLife(plugin: LinkPlugin): void {
     }
   });
 
-  test("STATUS is that of the IPAM plugin", async (world) => {
+  common("an ADD that is stopped at any of its programs leaves nothing", async (world) => {
+    const netns = await world.pod("a");
+    const config = configOf(plugin, world);
+    const attached = { type, containerId: `c-${world.tag}`, netns, ifName: "eth0", config };
+    await stopAtEachProgram(attached, async (number) => {
+      const left = { links: await linksIn(netns), addresses: reserved(world) };
+      assertEquals(left, { links: ["lo"], addresses: [] }, `program ${number}`);
+    });
+  });
+
+  common("what an attachment has left is found and freed without the plugin", async (world) => {
+    const { call: attached, v4, v6 } = await attach(plugin, world, "a");
+    const { netns, containerId, ifName, config } = attached;
+    const abandoned = { network: `net-${world.tag}`, containerId, ifName, netns, addresses: [v4, v6] };
+    const host = { run: runCommand, signal: new AbortController().signal };
+    const free = (dryRun: boolean) =>
+      freeLeftovers({ ...abandoned, config: JSON.stringify(config) }, host, { dryRun });
+    const dry = await free(true);
+    assert(dry.freed.includes(`the interface eth0 in ${netns}`), JSON.stringify(dry));
+    assertEquals([await linksIn(netns), reserved(world).length], [["eth0", "lo"], 2]);
+    assertEquals(await free(false), dry);
+    assertEquals([await linksIn(netns), reserved(world), dry.remaining], [["lo"], [], []]);
+  });
+
+  common("STATUS is that of the IPAM plugin", async (world) => {
     const config = configOf(plugin, world);
     assertDone(await call({ config, verb: "STATUS" }));
     const { code } = await call({ config: { ...config, ipam: { type: "absent" } }, verb: "STATUS" });
