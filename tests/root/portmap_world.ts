@@ -115,7 +115,7 @@ export async function outside(
 ): Promise<{ readonly netns: string; readonly v4: string; readonly v6: string }> {
   const netns = await world.netns("out");
   const [a, b] = [Number.parseInt(world.tag.slice(0, 2), 16), Number.parseInt(world.tag.slice(2, 4), 16)];
-  const [v4, v6] = [`172.${16 + a % 16}.${b}`, `fd01:${world.tag.slice(0, 4)}::`];
+  const [v4, v6] = [`172.${16 + a % 16}.${b}`, `fd01:${(0x1000 + a * 16 + b % 16).toString(16)}::`];
   const name = `o${world.tag}`;
   await sh(
     `ip link add ${name} type veth peer name eth0 netns ${netns.slice("/run/netns/".length)} &&
