@@ -6,12 +6,14 @@ import { fromFileUrl } from "@std/path";
 import { prepareComponents } from "./components.ts";
 import { emulator, kernelFiles, prepareKernel } from "./kernel_components.ts";
 import { type KernelMachine, runKernelMachine } from "./kernel_machine.ts";
-import { allTests } from "./library_tests.ts";
+import { testsThatImport } from "./library_tests.ts";
 import { BUSYBOX, missing } from "./root/need.ts";
 import { UNDER_TEST_KERNEL } from "./root/need_links.ts";
 import { closing, countTests } from "./run.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
+/** With it tests ask for links that not every kernel makes. */
+const NEED_LINKS = "tests/root/need_links.ts";
 /** In minutes: emulated, a test takes twenty times as long. */
 const LONGEST = 30;
 /** The variables that reach the tests. */
@@ -19,11 +21,6 @@ const PASSED_ON = /^(DENOW?_\w+|PODWIRE_TEST_\w+|CI|HOME|LANG|LC_\w+|TERM|NO_COL
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const say = (line: string) => console.error(`test:kernel: ${line}`);
-
-/** Of these files' texts, the paths of those that ask for links which not every kernel makes. */
-export function filesForKernel(files: readonly { path: string; text: string }[]): string[] {
-  return files.filter(({ text }) => /^import .*\/need_links\.ts";$/m.test(text)).map(({ path }) => path);
-}
 
 /** The variables of the tests, out of this process's own. */
 export function variablesForKernel(env: Readonly<Record<string, string>>): Record<string, string> {
@@ -61,11 +58,7 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
     return 1;
   }
   const named = args.filter((argument) => !argument.startsWith("-"));
-  const all = async () =>
-    await Promise.all(
-      (await allTests()).map(async (path) => ({ path, text: await Deno.readTextFile(`${ROOT}${path}`) })),
-    );
-  const tests = named.length > 0 ? [] : filesForKernel(await all());
+  const tests = named.length > 0 ? [] : await testsThatImport(NEED_LINKS);
   if (!await isChecked([...tests, ...named.filter((name) => /\.ts$/.test(name))])) return 1;
   const deno = ["./denow", "test", "-q", "-P=test", "--no-prompt", "--no-check", ...args, ...tests];
   const machine: KernelMachine = {

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { filesForKernel, variablesForKernel } from "./kernel.ts";
+import { variablesForKernel } from "./kernel.ts";
+import { testsThatImport } from "./library_tests.ts";
 import { emulatorArgs, exitCodeIn, moduleFiles, shellSettings } from "./kernel_machine.ts";
 
 Deno.test("the emulated machine can read this one's files, and neither write them nor reach a network", () => {
@@ -60,12 +61,10 @@ Deno.test("a command and its variables reach the machine unchanged", async () =>
   assertEquals(new TextDecoder().decode(stdout), ["a 'b' $c", ...words, ""].join("|"));
 });
 
-Deno.test("the tests that ask for links run there by themselves, with the variables of the tests alone", () => {
-  const files = [
-    { path: "tests/root/vrf_test.ts", text: 'import { needLinks } from "./need_links.ts";\n' },
-    { path: "tests/root/ptp_test.ts", text: 'import { need } from "./need.ts";\n' },
-  ];
-  assertEquals(filesForKernel(files), ["tests/root/vrf_test.ts"]);
+Deno.test("the tests that ask for links run there by themselves, with the variables of the tests alone", async () => {
+  const tests = await testsThatImport("tests/root/need_links.ts");
+  assertEquals(tests.includes("tests/kernel/kernel_test.ts"), true, "it imports it by others");
+  assertEquals(tests.includes("tests/kernel/ip_lines_test.ts"), false);
   const env = {
     HOME: "/root",
     SECRET: "x",

@@ -25,6 +25,17 @@ export async function allTests(): Promise<string[]> {
   return (await testFiles("tests")).sort();
 }
 
+/** Those of {@linkcode allTests} that import a file of the tests, by others too. */
+export async function testsThatImport(path: string): Promise<string[]> {
+  const tests = await allTests();
+  const imports = await Promise.all(tests.map(async (test) => {
+    const reached = new Map<string, string>();
+    await follow(test, reached);
+    return reached.has(path);
+  }));
+  return tests.filter((_, index) => imports[index]);
+}
+
 async function testFiles(dir: string): Promise<string[]> {
   const found: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(join(ROOT, dir))) {

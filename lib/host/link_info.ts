@@ -21,6 +21,8 @@ export interface LinkInfo {
   readonly mode: string;
   /** Of a vlan; undefined for others, and unless `ip` runs with `-d`. */
   readonly vlanId: number | undefined;
+  /** The table of a VRF; undefined for others, and unless `ip` runs with `-d`. */
+  readonly vrfTable: number | undefined;
   /** As in `ether` or `loopback`. */
   readonly type: string;
   readonly mtu: number;
@@ -67,6 +69,7 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
     kind,
     mode: kind === "macvlan" || kind === "ipvlan" ? String(data.mode ?? "") : "",
     vlanId: kind === "vlan" && typeof data.id === "number" ? data.id : undefined,
+    vrfTable: kind === "vrf" && typeof data.table === "number" ? data.table : undefined,
     type: text("link_type"),
     mtu: Number(shown.mtu ?? 0),
     isUp: flags.includes("UP"),

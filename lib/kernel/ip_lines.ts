@@ -49,8 +49,9 @@ function wordsOf(
       return { names: [name, mac, master].filter((word) => word !== undefined), texts: [netns] };
     }
     case "set-link": {
-      const { name, newName, mac, alias = "" } = operation;
-      return { names: [name, newName, mac].filter((word) => word !== undefined), texts: [alias] };
+      const { name, newName, mac, master, alias = "", netns = "" } = operation;
+      const names = [name, newName, mac, master || undefined].filter((word) => word !== undefined);
+      return { names, texts: [alias, netns] };
     }
     case "add-address":
     case "remove-address":
@@ -154,6 +155,8 @@ function typeWords(link: LinkType): string {
     case "dummy":
     case "ifb":
       return link.type;
+    case "vrf":
+      return `vrf table ${link.table}`;
   }
 }
 
@@ -166,11 +169,13 @@ function portLine({ name, hairpin, isolated }: SetPort): string {
 }
 
 function linkLine(
-  { name, newName, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: SetLink,
+  { name, newName, netns, master, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: SetLink,
 ): string {
   return [
     `link set dev ${name}`,
     ...(newName === undefined ? [] : [`name ${newName}`]),
+    ...(netns === undefined ? [] : [`netns "${netns}"`]),
+    ...(master === undefined ? [] : [master === "" ? "nomaster" : `master ${master}`]),
     ...(up === undefined ? [] : [up ? "up" : "down"]),
     ...(promiscuous === undefined ? [] : [`promisc ${onOff(promiscuous)}`]),
     ...(allMulticast === undefined ? [] : [`allmulticast ${onOff(allMulticast)}`]),

@@ -68,8 +68,8 @@ function namesIn(operation: SessionOperation): { readonly old: readonly string[]
       };
     case "set-link":
       return {
-        old: [operation.name],
-        ...operation.newName === undefined ? {} : { new: operation.newName },
+        old: operation.master ? [operation.name, operation.master] : [operation.name],
+        ...operation.newName === undefined || operation.netns !== undefined ? {} : { new: operation.newName },
       };
     case "set-port":
     case "remove-link":

@@ -37,6 +37,7 @@ export function readLink(message: NetlinkMessage, reader: NetlinkReader): Answer
     kind: found.kind,
     mode: modeOf(found),
     vlanId: found.kind === "vlan" ? found.data.get(NETLINK.IFLA_VLAN_ID) : undefined,
+    vrfTable: found.kind === "vrf" ? found.data.get(NETLINK.IFLA_VRF_TABLE) : undefined,
     type: linkType(type),
     mtu: found.mtu,
     isUp: (flags & LIBC.IFF_UP) !== 0,
@@ -106,7 +107,7 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
 }
 
 /** The data of other kinds is not read: their attributes have other lengths. */
-const READ_KINDS: readonly string[] = ["macvlan", "ipvlan", "vlan"];
+const READ_KINDS: readonly string[] = ["macvlan", "ipvlan", "vlan", "vrf"];
 
 /** Reads the kind, and the numbers that are special about it; the kernel writes the kind first. */
 function readKind(

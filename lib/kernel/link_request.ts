@@ -115,6 +115,9 @@ function linkData(writer: NetlinkWriter, link: Extract<LinkType, { master: strin
       break;
     case "vlan":
       writer.attributeU16(NETLINK.IFLA_VLAN_ID, link.id);
+      break;
+    case "vrf":
+      writer.attributeU32(NETLINK.IFLA_VRF_TABLE, link.table);
   }
 }
 
@@ -132,10 +135,11 @@ export function setPort({ hairpin, isolated }: SetPort, index: number): NetlinkR
   return writer.end();
 }
 
-/** Changes the interface with that index. */
+/** Changes the interface with that index; `netns` is a descriptor, `master` an index, or 0 for none. */
 export function setLink(
   { newName, up, promiscuous, allMulticast, mtu, txQueueLength, mac, alias }: Omit<SetLink, "kind" | "name">,
   index: number,
+  { netns, master }: { readonly netns?: number | undefined; readonly master?: number | undefined } = {},
 ): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, NETLINK.NLM_F_ACK);
   const bits = (wanted: boolean | undefined, bit: number) => ({
@@ -146,11 +150,13 @@ export function setLink(
   const merged = (of: "flags" | "change") => wanted.reduce((all, each) => all | each[of], 0);
   linkHeader(writer, { index, flags: merged("flags"), change: merged("change") });
   if (newName !== undefined) writer.attributeText(NETLINK.IFLA_IFNAME, newName);
+  if (netns !== undefined) writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
+  if (master !== undefined) writer.attributeU32(NETLINK.IFLA_MASTER, master);
   if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
   if (txQueueLength !== undefined) writer.attributeU32(NETLINK.IFLA_TXQLEN, txQueueLength);
   if (mac !== undefined) writer.attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
   if (alias !== undefined) writer.attribute(NETLINK.IFLA_IFALIAS, new TextEncoder().encode(alias));
-  return writer.end();
+  return writer.end({ waits: netns !== undefined });
 }
 
 /** Removes the interface with that index. */

@@ -19,7 +19,7 @@ import { NetlinkSocket } from "./netlink_socket.ts";
 import type { NetlinkRequest } from "./netlink_writer.ts";
 import { createNetns, pinNetns, removeNetns } from "./netns_calls.ts";
 import { NetnsFile, NetnsFileError } from "./netns_file.ts";
-import type { Answers, Change, Operation } from "./operation.ts";
+import type { Answers, Change, Operation, SetLink } from "./operation.ts";
 import { addRoute, removeRoute } from "./route_request.ts";
 import { addRule, removeRule } from "./rule_request.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
@@ -201,28 +201,41 @@ class Steps {
         await this.#socket.change(createLink(operation, { master, netns: netns?.fd }));
         return undefined;
       }
+      case "set-link":
+        await this.#setLink(operation);
+        return undefined;
       default:
         await this.#socket.change(await this.#requestOf(operation));
         // The name may belong to another interface from now on.
-        if (
-          operation.kind === "remove-link" || operation.kind === "set-link" && operation.newName !== undefined
-        ) {
-          this.#indices.clear();
-        }
+        if (operation.kind === "remove-link") this.#indices.clear();
         return undefined;
     }
   }
 
+  async #setLink(change: SetLink): Promise<void> {
+    const { name, netns: path, newName } = change;
+    const index = await this.#indexOf(name);
+    const master = await this.#masterOf(change);
+    using netns = path === undefined ? undefined : new NetnsFile(this.#libc, path);
+    await this.#socket.change(setLink(change, index, { netns: netns?.fd, master }));
+    // The name may belong to another interface from now on.
+    if (newName !== undefined || path !== undefined) this.#indices.clear();
+  }
+
+  /** The index; 0 for none, undefined for the one that it has. */
+  async #masterOf({ master }: SetLink): Promise<number | undefined> {
+    if (master === undefined) return undefined;
+    return master === "" ? 0 : await this.#indexOf(master);
+  }
+
   async #requestOf(
-    change: Exclude<Change, { kind: "create-veth" | "create-link" }>,
+    change: Exclude<Change, { kind: "create-veth" | "create-link" | "set-link" }>,
   ): Promise<NetlinkRequest> {
     switch (change.kind) {
       case "create-bridge":
         return createBridge(change);
       case "set-port":
         return setPort(change, await this.#indexOf(change.name));
-      case "set-link":
-        return setLink(change, await this.#indexOf(change.name));
       case "remove-link":
         return removeLink(await this.#indexOf(change.name));
       case "add-address":

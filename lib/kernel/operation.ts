@@ -73,7 +73,9 @@ export type LinkType =
   }
   | { readonly type: "ipvlan"; readonly master: string; readonly mode: IpvlanMode }
   | { readonly type: "vlan"; readonly master: string; readonly id: number }
-  | { readonly type: "dummy" | "ifb" };
+  | { readonly type: "dummy" | "ifb" }
+  /** Its ports look for their way in a table of their own. */
+  | { readonly type: "vrf"; readonly table: number };
 
 /**
  * Makes an interface, down. It may be in another namespace than its master, which is where the operation takes effect. Older
@@ -107,6 +109,13 @@ export interface SetLink {
   readonly name: string;
   /** Its name afterwards; it must be down. */
   readonly newName?: string | undefined;
+  /**
+   * The path of the namespace that it is in afterwards, where it is down and without addresses. It gets its new name
+   * there, and keeps the old one here until it leaves.
+   */
+  readonly netns?: string | undefined;
+  /** The bridge or VRF whose port it is afterwards; empty for none. */
+  readonly master?: string | undefined;
   readonly up?: boolean | undefined;
   readonly promiscuous?: boolean | undefined;
   readonly allMulticast?: boolean | undefined;
@@ -311,8 +320,12 @@ export function describeOperation(operation: Operation): string {
     }
     case "set-port":
       return `change the bridge port ${quoted(operation.name)}`;
-    case "set-link":
-      return `change the interface ${quoted(operation.name)}`;
+    case "set-link": {
+      const { name, netns } = operation;
+      return netns === undefined
+        ? `change the interface ${quoted(name)}`
+        : `move the interface ${quoted(name)} to "${netns}"`;
+    }
     case "remove-link":
       return `remove the interface ${quoted(operation.name)}`;
     case "add-address":

@@ -50,6 +50,10 @@ Deno.test("links are made, changed and removed by their names", () => {
     { kind: "set-link", name: "br0", mac: "02:00:00:00:00:04", promiscuous: false, up: false, alias: "a b" },
     { kind: "set-link", name: "br0", alias: "" },
     { kind: "set-link", name: "br0", allMulticast: true, mtu: 1400, txQueueLength: 0 },
+    { kind: "set-link", name: "eth1", newName: "eth0", netns: "/run/netns/a b", alias: "eth1" },
+    { kind: "set-link", name: "eth1", master: "br0" },
+    { kind: "set-link", name: "eth1", master: "" },
+    { kind: "create-link", name: "blue", link: { type: "vrf", table: 10 } },
     { kind: "remove-link", name: "veth1" },
   ]);
   assertEquals(lines, [
@@ -61,6 +65,10 @@ Deno.test("links are made, changed and removed by their names", () => {
     'link set dev br0 down promisc off address 02:00:00:00:00:04 alias "a b"',
     'link set dev br0 alias ""',
     "link set dev br0 allmulticast on mtu 1400 txqueuelen 0",
+    'link set dev eth1 name eth0 netns "/run/netns/a b" alias "eth1"',
+    "link set dev eth1 master br0",
+    "link set dev eth1 nomaster",
+    "link add name blue type vrf table 10",
     "link delete dev veth1",
   ]);
   assertEquals(
@@ -255,6 +263,8 @@ Deno.test("words that ip would misread are found, wherever they are", () => {
       { kind: "set-link", name: "eth0", newName: bad },
       { kind: "set-link", name: "eth0", mac: bad },
       { kind: "set-link", name: "eth0", alias: bad },
+      { kind: "set-link", name: "eth0", netns: bad },
+      { kind: "set-link", name: "eth0", master: bad },
       { kind: "remove-link", name: bad },
       { kind: "add-address", device: bad, address: cidr("10.1.0.2/24") },
       { kind: "remove-address", device: bad, address: cidr("10.1.0.2/24") },

@@ -4,6 +4,7 @@ import { callSuite } from "./call_suite.ts";
 import type { TestedKernel } from "./kernels.ts";
 import { createLinkSuite } from "./create_link_suite.ts";
 import { linkSuite } from "./link_suite.ts";
+import { moveLinkSuite } from "./move_link_suite.ts";
 import { netnsSuite } from "./netns_suite.ts";
 import { routeSuite } from "./route_suite.ts";
 import { ruleSuite } from "./rule_suite.ts";
@@ -15,6 +16,7 @@ import { sysctlSuite } from "./sysctl_suite.ts";
 export function kernelSuite(tested: TestedKernel): void {
   linkSuite(tested);
   createLinkSuite(tested);
+  moveLinkSuite(tested);
   addressSuite(tested);
   shapingSuite(tested);
   showSuite(tested);

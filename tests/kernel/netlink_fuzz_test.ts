@@ -128,6 +128,7 @@ Deno.test("the answers before they are changed are read", () => {
       kind: "veth",
       mode: "",
       vlanId: undefined,
+      vrfTable: undefined,
       type: "ether",
       mtu: 1400,
       isUp: true,
