@@ -44,9 +44,8 @@ export function embeddedNetwork(
   { masquerade, ipv6 }: EmbeddedOptions,
   choice: EmbeddedChoice = {},
 ): NetworkConfigList {
-  const { ipv4: four = SUBNETS[4], ipv6: six = SUBNETS[6], mtu } = choice;
-  const ranges = [[{ subnet: four }], ...(ipv6 ? [[{ subnet: six }]] : [])];
-  const routes = [{ dst: "0.0.0.0/0" }, ...(ipv6 ? [{ dst: "::/0" }] : [])];
+  const ipam = ipamOf(ipv6, choice);
+  const { mtu } = choice;
   // Plugins on disk may not know all of these members or the version, and this network has to work without configuration.
   const builtin = { [ALWAYS_BUILTIN]: true };
   return parseConfigList(JSON.stringify({
@@ -65,7 +64,7 @@ export function embeddedNetwork(
         removeEmptyBridge: true,
         ...(mtu === undefined ? {} : { mtu }),
         capabilities: { ips: true, mac: true, dns: true, aliases: true },
-        ipam: { type: "host-local", ranges, routes },
+        ipam: { ...ipam, routes: [{ dst: "0.0.0.0/0" }, ...(ipv6 ? [{ dst: "::/0" }] : [])] },
       },
       {
         type: "portmap",
@@ -76,6 +75,31 @@ export function embeddedNetwork(
       { type: "firewall", ...builtin, ingressPolicy: "same-bridge" },
     ],
   }));
+}
+
+/**
+ * The network of {@linkcode embeddedNetwork} without a way out. Nothing of the machine changes but the links that go with it: no
+ * rule, no forwarding, no address of the host.
+ */
+export function closedNetwork(
+  { ipv6 }: Pick<EmbeddedOptions, "ipv6">,
+  choice: EmbeddedChoice = {},
+): NetworkConfigList {
+  return parseConfigList(JSON.stringify({
+    cniVersion: "1.1.0",
+    name: "podwire",
+    plugins: [{
+      type: "bridge",
+      [ALWAYS_BUILTIN]: true,
+      bridge: EMBEDDED_BRIDGE,
+      removeEmptyBridge: true,
+      ipam: ipamOf(ipv6, choice),
+    }],
+  }));
+}
+
+function ipamOf(hasIpv6: boolean, { ipv4 = SUBNETS[4], ipv6 = SUBNETS[6] }: EmbeddedChoice) {
+  return { type: "host-local", ranges: [[{ subnet: ipv4 }], ...(hasIpv6 ? [[{ subnet: ipv6 }]] : [])] };
 }
 
 /** Finds out what this machine provides for the embedded network. */

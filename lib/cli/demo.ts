@@ -13,7 +13,8 @@ import { proveTraffic } from "./traffic.ts";
 
 /** `podwire demo` */
 export async function demo(input: CommandInput): Promise<number> {
-  const podwire = openPodwire(input, { embeddedOnly: true, builtinPolicy: "prefer" });
+  const closed = { embeddedOnly: true, embeddedWayOut: false } as const;
+  const podwire = openPodwire(input, { ...closed, builtinPolicy: "prefer" });
   const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
   const show = new Show(input.io);
   return await withSignals(input.io, async (signal) => {
@@ -98,15 +99,13 @@ class Show {
 }
 
 function pictureOf(sandboxes: readonly Sandbox[]): string {
-  const gateways = new Set<string>();
   let bridge = "";
   const pictured = sandboxes.map(({ name, networks }) => {
     const [network] = networks;
     const { ips = [], interfaces = [] } = network === undefined ? {} : asResult(network.result);
-    for (const { gateway } of ips) if (gateway !== undefined) gateways.add(gateway);
     const onHost = interfaces.filter(({ sandbox }) => !sandbox).map((link) => link.name);
     bridge = onHost[0] ?? "";
     return { name, addresses: ips.map(({ address }) => address), hostLink: onHost[1] ?? "" };
   });
-  return drawPicture(pictured, { name: bridge, addresses: [...gateways] });
+  return drawPicture(pictured, { name: bridge, addresses: [] });
 }

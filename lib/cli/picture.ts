@@ -23,7 +23,7 @@ export function drawPicture(sandboxes: readonly PicturedSandbox[], bridge: Pictu
     rows.push(boxes.map(({ lines, width }) => lines[row] ?? centered("│", width, " ")).join(GAP).trimEnd());
   }
   const width = boxes.reduce((sum, box) => sum + box.width, 0) + GAP.length * (boxes.length - 1);
-  const label = `${bridge.name}  ${bridge.addresses.join("  ")}`;
+  const label = [bridge.name, ...bridge.addresses].join("  ");
   const inner = Math.max(width - 4, label.length);
   const joints = boxes.map(({ width }) => centered("┴", width, "─")).join("─".repeat(GAP.length));
   const top = `┌${joints.slice(1, -1).padEnd(inner + 2, "─")}┐`;

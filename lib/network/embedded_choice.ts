@@ -1,5 +1,6 @@
 import { once } from "../async/once.ts";
 import {
+  closedNetwork,
   EMBEDDED_BRIDGE,
   EMBEDDED_SUBNETS,
   type EmbeddedChoice,
@@ -7,7 +8,7 @@ import {
   machineFacts,
 } from "../catalog/embedded_network.ts";
 import { catalogsDir } from "../catalog/memory.ts";
-import { formatCidr } from "../cni/address.ts";
+import { type Cidr, formatCidr } from "../cni/address.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { anyText, integer, lenient, openObjectOf, type Shape } from "../cni/shape.ts";
@@ -21,6 +22,7 @@ import { findLink } from "../kernel/links.ts";
 import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
 import { chooseSubnet, EMBEDDED_POOLS } from "./choose_subnet.ts";
 import { subnetsOfHost } from "./host_subnets.ts";
+import { relation } from "./subnet.ts";
 import { describeTaken, overlapsOf } from "./taken_subnet.ts";
 
 /** The dependencies of {@linkcode EmbeddedChooser}. */
@@ -44,7 +46,7 @@ const SHAPE: Shape<EmbeddedChoice> = openObjectOf({}, {
 
 /**
  * Chooses the subnets and the MTU of the embedded network on this machine: others than usual, if the usual ones overlap with
- * an address or a route of the host. The choice is remembered in the state directory when the network is first used, so
+ * an address or a route of the host. Such a choice is remembered in the state directory when the network is first used, so
  * that all containers get addresses of the same subnets.
  */
 export class EmbeddedChooser {
@@ -60,6 +62,14 @@ export class EmbeddedChooser {
   async network(remembers: boolean): Promise<NetworkConfigList> {
     const choice = await this.#remembered() ?? (remembers ? await this.#remember() : await this.#chosen());
     return embeddedNetwork(await machineFacts(this.#context.path), choice);
+  }
+
+  /** Returns the network without a way out, see {@linkcode closedNetwork}. */
+  async withoutWayOut(): Promise<NetworkConfigList> {
+    return closedNetwork(
+      await machineFacts(this.#context.path),
+      await this.#remembered() ?? await this.#chosen(),
+    );
   }
 
   get #file(): string {
@@ -82,6 +92,8 @@ export class EmbeddedChooser {
   async #remember(): Promise<EmbeddedChoice> {
     const { stateDir, log } = this.#context;
     const choice = await this.#chosen();
+    // What is usual needs no memory: while a pod is on it, the bridge of the network has its addresses.
+    if (Object.keys(choice).length === 0) return choice;
     const dir = catalogsDir(stateDir);
     if (missingFlags({ read: [dir], write: [dir] }).length > 0) return choice;
     try {
@@ -99,11 +111,14 @@ export class EmbeddedChooser {
   async #choose(): Promise<EmbeddedChoice> {
     const { run, log } = this.#context;
     const kernel = kernelFor(run);
-    const taken = (await subnetsOfHost(kernel)).filter(({ device }) => device !== EMBEDDED_BRIDGE);
+    const all = await subnetsOfHost(kernel);
+    const isUsed = (usual: Cidr) =>
+      all.some(({ subnet, device }) => device === EMBEDDED_BRIDGE && relation(subnet, usual) === "inside");
+    const taken = all.filter(({ device }) => device !== EMBEDDED_BRIDGE);
     const choice: { ipv4?: string; ipv6?: string; mtu?: number } = {};
     for (const usual of EMBEDDED_SUBNETS) {
       const { refused: [reason] } = overlapsOf(usual, taken);
-      if (reason === undefined) continue;
+      if (reason === undefined || isUsed(usual)) continue;
       const { family } = usual.ip;
       const subnet = formatCidr(chooseSubnet(EMBEDDED_POOLS[family], taken, { whole: true }));
       choice[family === 4 ? "ipv4" : "ipv6"] = subnet;

@@ -47,7 +47,14 @@ function makeReader(
     remembers?: boolean | undefined;
   },
 ): CatalogReader {
-  const { confDir = DEFAULTS.confDir, embeddedOnly = false, defaultNetwork, environment, log } = options;
+  const {
+    confDir = DEFAULTS.confDir,
+    embeddedOnly = false,
+    embeddedWayOut = true,
+    defaultNetwork,
+    environment,
+    log,
+  } = options;
   const { run = runCommand } = options;
   const chooser = new EmbeddedChooser({ stateDir, run, path: environment?.PATH, log: log ?? silentLogger });
   const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
@@ -58,8 +65,9 @@ function makeReader(
     isAttached: (network) => store.hasNetwork(network),
     confDirRequired: options.confDir !== undefined,
     allowUnsafeFiles: options.allowUnsafeFiles ?? false,
-    // What shows podwire at work must not decide for the machine.
-    embedded: mayEmbed ? () => chooser.network(remembers && !embeddedOnly) : undefined,
+    embedded: mayEmbed
+      ? () => embeddedWayOut ? chooser.network(remembers) : chooser.withoutWayOut()
+      : undefined,
     defaultNetwork,
     log,
   });

@@ -29,6 +29,11 @@ export interface RuntimeOptions {
   /** Whether only the embedded network is used, and the configuration directory is ignored. @default {false} */
   readonly embeddedOnly?: boolean | undefined;
   /**
+   * Whether the embedded network leads out of its bridge. Without a way out, nothing of the machine changes but links: no rule,
+   * no forwarding, no address of the host. @default {true}
+   */
+  readonly embeddedWayOut?: boolean | undefined;
+  /**
    * Whether plugins, configuration files and directories are accepted that users other than root and the user of this
    * process can write: for tests. @default {false}
    */

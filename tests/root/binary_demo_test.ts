@@ -9,11 +9,18 @@ async function assertShown(world: BinaryWorld, stdout: string): Promise<void> {
   const ids = [...stdout.matchAll(/podwire-([0-9a-f]{32})/g)].map(([, id = ""]) => world.watch(id));
   assertEquals(new Set(ids).size, 2, stdout);
   assertMatch(stdout, /┴.*┴/);
-  assertMatch(stdout, /│ pw0 {2}10\.209\.0\.1 {2}fd50:7704::1 +│/);
+  assertMatch(stdout, /│ pw0 +│/);
   assertMatch(stdout, /IPv4 +ping to 10\.209\.(\d+\.\d+), pong to 10\.209\.\d+\.\d+ \(\d+ ms\)/);
   assertMatch(stdout, /IPv6 +ping to fd50:7704::[0-9a-f:]+, pong to fd50:7704::[0-9a-f:]+ \(\d+ ms\)/);
   assertMatch(stdout, /nothing is left behind\n$/);
   assertEquals(await world.traces(), []);
+}
+
+/** What a network of containers usually changes on a machine: forwarding, tables of rules, addresses. */
+async function machineState(): Promise<string> {
+  const script = "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding; ip route; ip -6 route; " +
+    "! command -v nft >/dev/null || nft list tables";
+  return (await runCommand({ program: "sh", args: ["-c", script] })).stdout;
 }
 
 binaryTest(
@@ -21,7 +28,9 @@ binaryTest(
   [],
   async (world) => {
     const started = performance.now();
+    const before = await machineState();
     const stdout = await world.done(["demo"]);
+    assertEquals(await machineState(), before);
     assert(performance.now() - started < 120_000);
     await assertShown(world, stdout);
   },

@@ -221,6 +221,7 @@ binaryTest(
       `${world.subnet4}.77`,
       "--ip",
       `${world.subnet6}::77`,
+      "--allow-overlap",
       "--mac",
       "02:00:00:00:07:07",
     ];
