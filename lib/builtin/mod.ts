@@ -19,6 +19,7 @@ export const builtins: BuiltinTable = {
   bridge: async () => (await import("./bridge.ts")).bridge,
   dummy: async () => (await import("./dummy.ts")).dummy,
   firewall: async () => (await import("./firewall.ts")).firewall,
+  "host-device": async () => (await import("./host_device.ts")).hostDevice,
   "host-local": async () => (await import("./host_local.ts")).hostLocal,
   ipvlan: async () => (await import("./ipvlan.ts")).ipvlan,
   loopback: async () => (await import("./loopback.ts")).loopback,

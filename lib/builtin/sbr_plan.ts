@@ -1,8 +1,9 @@
 import { bitsOf, type Cidr, compareIp, contains, type Ip, networkOf, parseCidr } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { IpConfig, Result } from "../cni/result.ts";
-import type { AddRoute, AddRule, RemoveRoute, RouteInfo } from "../kernel/operation.ts";
+import type { AddRoute, AddRule, RouteInfo } from "../kernel/operation.ts";
 import { needCidr, needIp } from "./container_plan.ts";
+import { copyOf, throughAlone } from "./route_copy.ts";
 import type { SbrConfig } from "./sbr_config.ts";
 import type { ShownRouting } from "./shown_routing.ts";
 
@@ -18,7 +19,6 @@ export interface SbrPlan {
 
 /** The first table that an attachment may get, as in the original: those below are for people to choose. */
 export const FIRST_TABLE = 100;
-const MAIN_TABLE = 254;
 /** RT_SCOPE_LINK. */
 const SCOPE_LINK = 253;
 /** A network with fewer addresses has no first one for a router. */
@@ -89,36 +89,6 @@ export function ruleFor({ ip }: Cidr, table: number): AddRule {
 export function hintFor(device: string, address: Cidr): AddRoute {
   const scope = address.ip.family === 4 ? SCOPE_LINK : undefined;
   return { kind: "add-route", device, dst: networkOf(address), source: address.ip, scope, replace: true };
-}
-
-/** Returns what puts a route back into the main table, or copies it into another one. */
-export function copyOf(route: RouteInfo, table: number = MAIN_TABLE): AddRoute {
-  const { dst, metric, protocol, scope, source, mtu, advmss, hops } = route;
-  const [hop] = hops;
-  if (dst === undefined || hop === undefined) throw new TypeError("Cannot copy a route: it leads nowhere");
-  return {
-    kind: "add-route",
-    device: hop.device,
-    dst,
-    gateway: hop.gateway,
-    ...{ table, metric, protocol, source, mtu, advmss },
-    // IPv6 has none.
-    scope: dst.ip.family === 4 ? scope : undefined,
-    replace: true,
-  };
-}
-
-/** Returns what takes a route out of its table. */
-export function removalOf({ dst, table, metric, hops }: RouteInfo): RemoveRoute {
-  if (dst === undefined) throw new TypeError("Cannot remove a route: it has no destination");
-  return { kind: "remove-route", dst, table, metric, hops };
-}
-
-/** Whether a route leads through one interface, by a next hop of its own family if any. */
-export function throughAlone({ dst, isUnicast, hops }: RouteInfo, ifName: string): boolean {
-  const [hop] = hops;
-  return dst !== undefined && isUnicast && hop !== undefined && hops.length === 1 && hop.device === ifName &&
-    (hop.gateway === undefined || hop.gateway.family === dst.ip.family);
 }
 
 /** Whether packets from an address may need a route: one without next hop and source counts for all, as in the original. */

@@ -2,6 +2,11 @@ import { netnsId } from "./netns_path.ts";
 
 let own: Promise<string | undefined> | undefined;
 
+/** Returns a path of the network namespace of this process, for other programs too. */
+export function ownNetnsPath(): string {
+  return `/proc/${Deno.pid}/ns/net`;
+}
+
 /**
  * Returns the identity (see `netnsId`) of the network namespace of this process. It is read once: code of this
  * process that enters another namespace returns before anything else runs.
