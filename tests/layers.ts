@@ -136,6 +136,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   "lib/kernel": {
     about: "links, addresses and namespaces, by operations that are data",
     files: [
+      "link_kind.ts",
       "operation.ts",
       "shaping.ts",
       "kernel.ts",

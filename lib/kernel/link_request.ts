@@ -83,7 +83,9 @@ export function createLink(
   if (netns !== undefined) writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
   writer.nested(NETLINK.IFLA_LINKINFO, () => {
     writer.attributeText(NETLINK.IFLA_INFO_KIND, link.type);
-    if ("master" in link) writer.nested(NETLINK.IFLA_INFO_DATA, () => linkData(writer, link));
+    // These two are the same everywhere.
+    if (link.type === "dummy" || link.type === "ifb") return;
+    writer.nested(NETLINK.IFLA_INFO_DATA, () => linkData(writer, link));
   });
   return writer.end({ waits: true });
 }
@@ -102,7 +104,7 @@ const IPVLAN_NUMBERS = {
   l3s: NETLINK.IPVLAN_MODE_L3S,
 } as const;
 
-function linkData(writer: NetlinkWriter, link: Extract<LinkType, { master: string }>): void {
+function linkData(writer: NetlinkWriter, link: Exclude<LinkType, { type: "dummy" | "ifb" }>): void {
   switch (link.type) {
     case "macvlan":
       writer.attributeU32(NETLINK.IFLA_MACVLAN_MODE, MACVLAN_BITS[link.mode]);
