@@ -287,7 +287,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "bandwidth_limit.ts",
       "bandwidth_ifb.ts",
       "bandwidth.ts",
-      "attached_addresses.ts",
       "firewall_needs.ts",
       "firewall_config.ts",
       "firewall_iptables.ts",

@@ -1,8 +1,8 @@
+import { once } from "../async/once.ts";
 import { CatalogOnDemand } from "../catalog/on_demand.ts";
 import { CatalogReader } from "../catalog/reader.ts";
 import { runCommand } from "../host/command.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
-import { EmbeddedChooser } from "../network/embedded_choice.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { StateFormat } from "../state/state_format.ts";
 import type { CatalogContext } from "./context.ts";
@@ -56,7 +56,15 @@ function makeReader(
     log,
   } = options;
   const { run = runCommand } = options;
-  const chooser = new EmbeddedChooser({ stateDir, run, path: environment?.PATH, log: log ?? silentLogger });
+  // Most machines have a configuration, and need none of this.
+  const chooser = once(async () => {
+    const { EmbeddedChooser } = await import("../network/embedded_choice.ts");
+    return new EmbeddedChooser({ stateDir, run, path: environment?.PATH, log: log ?? silentLogger });
+  });
+  const network = async () => {
+    const choice = await chooser();
+    return await (embeddedWayOut ? choice.network(remembers) : choice.withoutWayOut());
+  };
   const mayEmbed = embeddedOnly || (embedded && (options.embedded ?? true));
   return new CatalogReader({
     confDir: embeddedOnly ? undefined : confDir,
@@ -65,9 +73,7 @@ function makeReader(
     isAttached: (network) => store.hasNetwork(network),
     confDirRequired: options.confDir !== undefined,
     allowUnsafeFiles: options.allowUnsafeFiles ?? false,
-    embedded: mayEmbed
-      ? () => embeddedWayOut ? chooser.network(remembers) : chooser.withoutWayOut()
-      : undefined,
+    embedded: mayEmbed ? network : undefined,
     defaultNetwork,
     log,
   });

@@ -513,7 +513,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a read-only route_localnet is no obstacle if it is right, and is named otherwise, and nothing stays",
+  name: "a read-only route_localnet does no harm if it is right, and is named otherwise, and nothing stays",
   ...need("root", "ip", "nft"),
   fn: inWorld(async (world) => {
     await sh(

@@ -95,7 +95,7 @@ onMachine(
     await using _outside = await PeerServer.start(world.outside, 81);
     assertEquals(await seenAs(world.outside, "192.0.2.1", 8080), "192.0.2.2");
     assertEquals(await seenAs(netns, "192.0.2.2", 81), "192.0.2.1");
-    // What nobody asked for stays out.
+    // Connections that are not asked for stay out.
     await world.sh(`ip route add 10.209.0.0/16 via 192.0.2.1`, world.outside);
     assertEquals(await seenOnce(world.outside, address, 80), undefined);
   },
@@ -114,7 +114,7 @@ onMachine(
     );
     const [four, six] = JSON.parse(first.stdout).ips;
     assertMatch(four, /^10\.200\.0\./);
-    // A wider route is no reason to move.
+    // A wider route does not move it.
     assertMatch(six, /^fd50:7704::/);
     // The route goes; the network stays where its pods are.
     await world.sh("ip route del 10.209.0.0/17");
