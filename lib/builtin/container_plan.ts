@@ -42,16 +42,20 @@ export function containerOperations(ifName: string, plan: ContainerPlan): Change
   ];
 }
 
-/** A route without next hop goes through the first gateway of its family. */
+/** RT_SCOPE_LINK, and above it RT_SCOPE_HOST: the kernel refuses a gateway for these. */
+const SCOPE_LINK = 253;
+
+/** A route without next hop goes through the first gateway of its family, unless its scope says that it leads to none. */
 function routeOperation(route: Route, ifName: string, gateways: readonly Ip[]): AddRoute {
   const dst = needCidr(route.dst);
   const given = route.gw === undefined ? undefined : needIp(route.gw);
   const { priority, table, scope, mtu, advmss } = route;
+  const hasGateway = scope === undefined || scope < SCOPE_LINK;
   return {
     kind: "add-route",
     device: ifName,
     dst,
-    gateway: given ?? gateways.find(({ family }) => family === dst.ip.family),
+    gateway: given ?? (hasGateway ? gateways.find(({ family }) => family === dst.ip.family) : undefined),
     metric: priority || undefined,
     table,
     scope,

@@ -1,7 +1,7 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
-import { anyNumber, integer, lenient, openObjectOf, orNull } from "../cni/shape.ts";
+import { integer, lenient, openObjectOf, orNull } from "../cni/shape.ts";
 import { present, readConfig } from "./config_shape.ts";
 import { type LinkConfig, readLinkConfig } from "./link_config.ts";
 
@@ -18,7 +18,7 @@ export interface VlanConfig extends LinkConfig {
 const LAST_ID = 4094;
 
 const SHAPE = openObjectOf({ vlanId: present(orNull(integer(0, LAST_ID))) }, {});
-const TEARDOWN = openObjectOf({}, { vlanId: lenient(anyNumber) });
+const TEARDOWN = openObjectOf({}, { vlanId: lenient(integer(0, LAST_ID)) });
 
 /**
  * Reads and validates the configuration. Without a master, one in the container is the interface that an earlier plugin of the
@@ -44,7 +44,7 @@ export function readVlanConfig(config: JsonObject, ifName: string): VlanConfig {
   return { ...read, master: ifName, vlanId, name, isOnOwn };
 }
 
-/** Returns the number of the VLAN, for a DEL; undefined if the configuration has none. */
+/** Returns the number of the VLAN, for a DEL; undefined if the configuration has no valid one. */
 export function vlanIdIn(config: JsonObject): number | undefined {
   return readConfig(TEARDOWN, config).vlanId;
 }

@@ -149,6 +149,34 @@ test("neighbours learn at once that an address has a new owner, in both families
   await until(async () => (await known()).every((each) => each === mac), "both neighbours are known anew");
 });
 
+test("a route gets all that the IPAM plugin says of it, and CHECK finds it", async (world) => {
+  const routes = [
+    { dst: "10.99.0.0/16", gw: `${world.subnet4}.9`, mtu: 1400, advmss: 1300, priority: 50 },
+    { dst: "10.98.0.0/16", table: 100, scope: 253 },
+    { dst: "fd99::/64", gw: `${world.subnet6}::9`, mtu: 1350, priority: 70 },
+  ];
+  const more = { master: world.master, ...staticIpam([V4(world), V6(world)], routes) };
+  const attached = callIn("macvlan", world, await world.pod("a"), more);
+  const answer = await call({ ...attached, verb: "ADD" });
+  assertEquals(resultOf(answer).routes, routes);
+  const shown = async (...words: string[]) => {
+    const [route] = JSON.parse(await sh(`ip -d -j ${words.join(" ")}`, attached.netns));
+    const { gateway, metric, scope, metrics } = route;
+    return { gateway, metric, scope, metrics };
+  };
+  assertEquals([
+    await shown("route show 10.99.0.0/16"),
+    await shown("route show table 100"),
+    await shown("-6 route show fd99::/64"),
+  ], [
+    { gateway: `${world.subnet4}.9`, metric: 50, scope: "global", metrics: [{ mtu: 1400, advmss: 1300 }] },
+    { gateway: undefined, metric: undefined, scope: "link", metrics: undefined },
+    { gateway: `${world.subnet6}::9`, metric: 70, scope: "global", metrics: [{ mtu: 1350 }] },
+  ]);
+  const config = { ...attached.config, prevResult: answer.document };
+  assertDone(await call({ ...attached, config, verb: "CHECK" }));
+});
+
 test("a second interface of a master in mode passthru is refused, and leaves nothing", async (world) => {
   const more = { master: world.master, mode: "passthru" };
   const first = callIn("macvlan", world, await world.pod("a"), more);
