@@ -19,7 +19,7 @@ import { validAttachments } from "./valid_attachments.ts";
 export interface LinkAttachment extends WantedLink, LinkTeardown {
   /** Addresses and routes that were given before, which take the place of those of an IPAM plugin. @default none */
   readonly given?: Result | undefined;
-  /** A result to which the interface is added. @default none */
+  /** A result to which the interface and its addresses are added. @default none */
   readonly before?: Result | undefined;
   /** Set before the interface is up. */
   readonly sysctls: readonly Sysctl[];
@@ -49,7 +49,7 @@ export async function attachLink(request: PluginRequest, attachment: LinkAttachm
     const interfaces = [...before?.interfaces ?? [], { name, mac, sandbox: netns }];
     if (ipamType === "" && given === undefined) {
       await kernel.apply([{ kind: "set-link", name, up: true }], { netns, signal });
-      return resultOf({ interfaces, ips: before?.ips, routes: before?.routes, dns: dnsOf(undefined) });
+      return resultOf({ interfaces, dns: dnsOf(undefined) });
     }
     const ipam = given ?? await reserveAddresses(request, attachment, undo);
     const plan = planLink(ipam, interfaces.length - 1);
@@ -79,8 +79,8 @@ function planLink({ ips = [], routes = [] }: Result, index: number): ContainerPl
 
 function resultOf({ interfaces, ips, routes = [], dns }: {
   readonly interfaces: readonly Interface[];
-  readonly ips: readonly IpConfig[] | undefined;
-  readonly routes: readonly Route[] | undefined;
+  readonly ips?: readonly IpConfig[];
+  readonly routes?: readonly Route[];
   readonly dns: Dns | undefined;
 }): Result {
   return {

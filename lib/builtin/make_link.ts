@@ -35,17 +35,13 @@ export async function makeLink(request: PluginRequest, wanted: WantedLink, undo:
   const { name } = wanted;
   const kernel = kernelFor(run);
   const madeAs = await createNamed(request, wanted, undo);
-  const operations = [
-    { kind: "set-link", name: madeAs, newName: madeAs === name ? undefined : name },
-    { kind: "set-link", name, alias: await attachmentComment(tagged(request)) },
-    { kind: "show-link", name },
-  ] as const;
-  if (madeAs === name) {
-    const [, shown] = await kernel.apply([operations[1], operations[2]], { netns, signal });
-    return shown;
+  if (madeAs !== name) {
+    await kernel.apply([{ kind: "set-link", name: madeAs, newName: name }], { netns, signal });
   }
-  const [, , shown] = await kernel.apply(operations, { netns, signal });
-  return shown;
+  const alias = await attachmentComment(tagged(request));
+  const operations = [{ kind: "set-link", name, alias }, { kind: "show-link", name }] as const;
+  const [, link] = await kernel.apply(operations, { netns, signal });
+  return link;
 }
 
 /**
@@ -71,7 +67,7 @@ async function createNamed(request: PluginRequest, wanted: WantedLink, undo: Und
     const other = randomVethName();
     await create(request, wanted, other, undo).catch(refuse);
     // Until it has its name, it is removed under the other one.
-    undo.push("the interface", (signal) => removeOwn(kernel, wanted, name, { netns, signal }));
+    undo.push("the interface", (signal) => removeMade(kernel, wanted, name, { netns, signal }));
     return other;
   }
 }
@@ -80,30 +76,31 @@ async function create(request: PluginRequest, wanted: WantedLink, name: string, 
   const { link, isInside, mac, mtu } = wanted;
   const { netns, run, signal } = request;
   const kernel = kernelFor(run);
-  const undone = () =>
-    undo.push("the interface", (signal) => removeOwn(kernel, wanted, name, { netns, signal }));
+  const undone = (isMade?: (found: LinkInfo) => boolean) =>
+    undo.push("the interface", (signal) => removeMade(kernel, wanted, name, { netns, signal }, isMade));
   try {
     await kernel.apply([{ kind: "create-link", name, link, mac, mtu, netns: isInside ? undefined : netns }], {
       netns: isInside ? netns : undefined,
       signal,
     });
   } catch (error) {
-    // A call that is stopped may have made it.
-    if (!(error instanceof KernelError)) undone();
+    // A call that is stopped may have made it, but not one that has an alias already.
+    if (!(error instanceof KernelError)) undone(({ alias }) => alias === "");
     throw error;
   }
   undone();
 }
 
 /** Removes the interface of that name, unless it is of another kind. */
-async function removeOwn(
+async function removeMade(
   kernel: Kernel,
   { link: { type } }: WantedLink,
   name: string,
   options: { readonly netns: string; readonly signal: AbortSignal },
+  isMade: (found: LinkInfo) => boolean = () => true,
 ): Promise<void> {
   const found = await findLink(kernel, name, options);
-  if (found?.kind === type) await removeLink(kernel, name, options);
+  if (found?.kind === type && isMade(found)) await removeLink(kernel, name, options);
 }
 
 function isTaken(error: unknown): boolean {

@@ -1,8 +1,10 @@
 // What may happen to an attachment of a plugin that gives a container one interface, and what its verbs do then.
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { builtins } from "../../lib/builtin/mod.ts";
 import { freeLeftovers } from "../../lib/builtin/leftovers.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
 import { assertDone, type Call, callBuiltin, resultOf } from "./builtin_call.ts";
 import { sh } from "./builtin_world.ts";
 import { inMasterWorld, type MasterWorld } from "./master_world.ts";
@@ -215,6 +217,28 @@ export function linkLife(plugin: LinkPlugin): void {
       assertEquals(left, { links: ["lo"], addresses: [] }, `program ${number}`);
     });
   });
+
+  common(
+    "a second ADD that is stopped before it begins leaves what the first one has made",
+    async (world) => {
+      const { call: attached, v4, v6 } = await attach(plugin, world, "a");
+      const { document } = await callBuiltin(type, { ...attached, verb: "ADD" });
+      assertStringIncludes(document.msg, 'Cannot create interface "eth0"');
+      const request = { ...attached, type, args: [], verb: "ADD" as const };
+      for (let number = 0;; number++) {
+        const stop = new AbortController();
+        let started = 0;
+        const run: RunCommand = async (request) => {
+          if (started++ === number) stop.abort(new Error("stopped"));
+          return await runCommand(request);
+        };
+        const runner = new PluginRunner({ pluginDirs: [], builtins, builtinPolicy: "prefer", run });
+        await assertRejects(() => runner.add({ ...request, signal: stop.signal }, "1.1.0"));
+        assertEquals([await linksIn(attached.netns), reserved(world)], [["eth0", "lo"], [v4, v6].sort()]);
+        if (!stop.signal.aborted) return;
+      }
+    },
+  );
 
   common("what an attachment has left is found and freed without the plugin", async (world) => {
     const { call: attached, v4, v6 } = await attach(plugin, world, "a");
