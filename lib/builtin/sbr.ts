@@ -51,7 +51,7 @@ async function add(request: PluginRequest): Promise<Result> {
 async function route(request: PluginRequest, plan: SbrPlan, undo: Undo): Promise<void> {
   const { netns, run, signal } = request;
   const kernel = kernelFor(run);
-  const { routes, rules, hints, moved } = plan;
+  const { routes, rules, hints, moved, before } = plan;
   undo.push("the rules and their tables", async (signal) => {
     const undone: Change[] = [
       ...rules.map((rule) => ({ ...rule, kind: "remove-rule" }) as const),
@@ -67,10 +67,12 @@ async function route(request: PluginRequest, plan: SbrPlan, undo: Undo): Promise
       await applyIfThere({ ...request, signal }, { kind: "remove-route", dst, hops: [{ device }] });
     }
     // Those through a gateway need the network on the link.
-    const back = moved.toSorted((a, b) => gateways(a) - gateways(b)).map((route) => copyOf(route));
+    const back = before.toSorted((a, b) => gateways(a) - gateways(b)).map((route) => copyOf(route));
     await kernel.apply(back, { netns, signal });
   });
   await kernel.apply([...hints, ...moved.map(removalOf)], { netns, signal });
+  // A DEL would not bring the routes of the main table back.
+  signal.throwIfAborted();
 }
 
 function gateways({ hops }: SbrPlan["moved"][number]): number {

@@ -15,6 +15,8 @@ export interface SbrPlan {
   readonly hints: readonly AddRoute[];
   /** The routes that leave the main table. */
   readonly moved: readonly RouteInfo[];
+  /** All of the interface that the main table has, to undo that. */
+  readonly before: readonly RouteInfo[];
 }
 
 /** The first table that an attachment may get, as in the original: those below are for people to choose. */
@@ -55,7 +57,13 @@ export function planSbr(
   const sources = sourcesOf(result, ifName);
   const addresses = sources.map(({ address }) => needCidr(address));
   if (table !== undefined) {
-    return { routes: [], rules: addresses.map((address) => ruleFor(address, table)), hints: [], moved: [] };
+    return {
+      routes: [],
+      rules: addresses.map((address) => ruleFor(address, table)),
+      hints: [],
+      moved: [],
+      before: [],
+    };
   }
   const own = present.routes.filter((route) => route.isMain && throughAlone(route, ifName));
   const free = freeTables(present);
@@ -76,6 +84,7 @@ export function planSbr(
     routes: planned.flatMap(({ routes }) => routes),
     rules: planned.map(({ rule }) => rule),
     hints: addSourceHints ? addresses.map((address) => hintFor(ifName, address)) : [],
+    before: own,
     moved: addSourceHints ? own.filter(({ scope }) => scope !== SCOPE_LINK) : own,
   };
 }
