@@ -306,7 +306,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "plugin",
-    summary: "Run as a CNI plugin: loopback, bridge or host-local",
+    summary: "Run as a built-in CNI plugin, such as bridge",
     operands: "TYPE",
     count: [1, 1],
     options: [],

@@ -6,7 +6,7 @@ const LOOP = "netlink by the bench's own loop";
 const LEAST = "one start of it through setsid and one synced write";
 const EMPTY = "an empty compiled program";
 
-const ofPeer = (name: string, goal: number, against = PEER): Goal => {
+const ofPeer = (name: string, goal?: number, against = PEER): Goal => {
   return { name, against, unit: "times", goal, needsPeer: true };
 };
 const ratio = (name: string, against: string, goal?: number): Goal => ({
@@ -18,6 +18,7 @@ const ratio = (name: string, against: string, goal?: number): Goal => ({
 const ms = (name: string, against: string, goal: number): Goal => ({ name, against, unit: "ms", goal });
 const megabytes = (name: string, goal: number): Goal => ({ name, against: EMPTY, unit: "MB", goal });
 
+const CHAIN = "built-in bridge with ipMasq, portmap, firewall and tuning";
 const UP = "set-up of a pod, built-in plugins";
 const PROGRAMS = "set-up of a pod, built-in plugins, no --allow-ffi";
 const DOWN = "tear-down of a pod, built-in plugins";
@@ -65,6 +66,12 @@ export const GOALS = {
     upLeast: ratio(`${ORIGINALS}: set-up`, "their bare starts one after another and one synced write"),
     checkLeast: ratio(`${ORIGINALS}: CHECK`, "their bare starts one after another"),
     downLeast: ratio(`${ORIGINALS}: tear-down`, "their bare starts one after another"),
+  },
+  chain: {
+    up1: ofPeer(`set-up of a pod, ${CHAIN}, 1 at a time`, 0.3),
+    up8: ofPeer(`set-up of a pod, ${CHAIN}, 8 at a time`, 0.3),
+    down1: ofPeer(`tear-down of a pod, ${CHAIN}, 1 at a time`),
+    down8: ofPeer(`tear-down of a pod, ${CHAIN}, 8 at a time`),
   },
   programs: {
     add: ms(

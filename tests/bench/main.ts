@@ -6,6 +6,7 @@
  */
 import { unmountBelow } from "../root/unmount.ts";
 import { type Bench, measureRows, type Measures, selectRows } from "./bench.ts";
+import { measureChain } from "./chain.ts";
 import { chart } from "./chart.ts";
 import { measureDaemon } from "./daemon.ts";
 import { measureEngine } from "./engine.ts";
@@ -21,6 +22,7 @@ const MEASURES: Measures = {
   pods: measurePods,
   engine: measureEngine,
   originals: measureOriginals,
+  chain: measureChain,
   programs: measurePrograms,
   daemon: measureDaemon,
   tenThousand: measureTenThousand,

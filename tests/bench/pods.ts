@@ -50,8 +50,8 @@ export const measurePods: Measure<"pods"> = async (bench, wanted) => {
   const plugins = (site: Site) => [bridgePlugin(site)];
   const site = () => Site.make(bench, { plugins });
   const ways = {
-    netlink: await podwireWay(await site(), {}),
-    programs: await podwireWay(await site(), { run: programs }),
+    netlink: await sandboxWay(await site()),
+    programs: await sandboxWay(await site(), { run: programs }),
     batch: await batchWay(await site()),
     loop: await loopWay(await site()),
     ...(bench.peer === undefined ? {} : { peer: (await site()).peerWay(bench.peer) }),
@@ -59,7 +59,8 @@ export const measurePods: Measure<"pods"> = async (bench, wanted) => {
   return await compareWays(ROWS, wanted, ways, bench.rounds);
 };
 
-async function podwireWay(site: Site, more: RuntimeOptions): Promise<Way> {
+/** Sandboxes of podwire with its built-in plugins, on the network of a site. */
+export async function sandboxWay(site: Site, more: RuntimeOptions = {}): Promise<Way> {
   const podwire = new Podwire({ ...site.options, builtinPolicy: "prefer", ...more });
   const networks = [{ name: NETWORK, ifName: IF_NAME }];
   const way: Way = {
