@@ -2,7 +2,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { all } from "./all.ts";
 import type { FirewallBackend } from "./firewall_config.ts";
 import { checkOpening, closingLines, openingLines } from "./firewall_iptables.ts";
-import { addToTable, checkTable, joinInTable } from "./firewall_table.ts";
+import { addToTable, checkTable, joinInTable, tableDevices } from "./firewall_table.ts";
 import type { FirewallNeeds, FirewallRemoval } from "./firewall_needs.ts";
 import {
   checkForwardChains,
@@ -110,24 +110,48 @@ export async function checkRules(
 
 /** Removes rules from all backends; what is not there is no reason to fail. */
 export async function removeRules(host: Host, removal: RuleRemoval): Promise<void> {
-  const { isOwnLink } = removal;
-  using _lock = isOwnLink === undefined ? undefined : await lockIsolation(host.signal);
-  const findUnused = (devices: readonly string[]) =>
-    isOwnLink === undefined ? Promise.resolve(new Set<string>()) : unusedDevices(host, devices, isOwnLink);
-  const { addresses } = removal;
+  const { addresses, isOwnLink } = removal;
   const families = addresses.length === 0 ? FAMILIES : familiesOf(removal);
+  const isolated = new Set<string>();
   const steps: readonly Promise<unknown>[] = [
     // Each family for itself: one of them may not work.
     ...families.map((family) =>
-      changeListed(host, [family], "filter", async (lines) => [
-        ...closingLines(lines, family, removal),
-        ...joiningLines(lines, await findUnused(isolatedDevices(lines))),
-      ])
+      changeListed(host, [family], "filter", (lines) => {
+        for (const device of isolatedDevices(lines)) isolated.add(device);
+        return closingLines(lines, family, removal);
+      })
     ),
     forwardChains(host).then((chains) => closeForwardChains(host, chains, removal)),
-    ...(isOwnLink === undefined ? [] : [joinInTable(host, findUnused)]),
+    ...(isOwnLink === undefined ? [] : [
+      tableDevices(host).then((devices) => {
+        for (const device of devices) isolated.add(device);
+      }),
+    ]),
   ];
   await all(steps);
+  if (isOwnLink === undefined) return;
+  // Seldom: only then other processes have to wait.
+  const unused = await unusedDevices(host, [...isolated], isOwnLink);
+  if (unused.size > 0) await endIsolation(host, isOwnLink);
+}
+
+/** Removes the rules of bridges without containers. */
+async function endIsolation(host: Host, isOwnLink: NonNullable<RuleRemoval["isOwnLink"]>): Promise<void> {
+  using _lock = await lockIsolation(host.signal);
+  const findUnused = (devices: readonly string[]) => unusedDevices(host, devices, isOwnLink);
+  await all(
+    [
+      ...FAMILIES.map((family) =>
+        changeListed(
+          host,
+          [family],
+          "filter",
+          async (lines) => joiningLines(lines, await findUnused(isolatedDevices(lines))),
+        )
+      ),
+      joinInTable(host, findUnused),
+    ] as readonly Promise<unknown>[],
+  );
 }
 
 /** Returns the backend that works on this machine, of those that may be used. */

@@ -57,17 +57,18 @@ export async function checkTable(
   );
 }
 
-/**
- * Removes the rules of devices that `unused` returns; with the last ones the chains for isolation go too. Returns false if
- * nftables does not work on this machine.
- */
+/** Returns the devices that the table isolates. */
+export async function tableDevices(host: Host): Promise<readonly string[]> {
+  const rules = await listNft(host, SCOPE) ?? [];
+  return [...new Set(rules.flatMap((rule) => deviceOf(rule) ?? []))];
+}
+
+/** Removes the rules of devices that `findUnused` returns; with the last ones the chains for isolation go too. */
 export async function joinInTable(
   host: Host,
   findUnused: (devices: readonly string[]) => Promise<ReadonlySet<string>>,
 ): Promise<void> {
-  const rules = await listNft(host, SCOPE) ?? [];
-  const devices = [...new Set(rules.flatMap((rule) => deviceOf(rule) ?? []))];
-  const unused = await findUnused(devices);
+  const unused = await findUnused(await tableDevices(host));
   if (unused.size === 0) return;
   await changeNft(host, SCOPE, (now) => {
     const gone = now.filter((rule) => unused.has(deviceOf(rule) ?? ""));

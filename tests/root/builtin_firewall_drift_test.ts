@@ -244,6 +244,38 @@ Deno.test({
   }),
 });
 
+Deno.test({
+  name: "isolated containers that come while the last others go are isolated",
+  ...NEEDED,
+  fn: inWorld(async (world) => {
+    const machine = await Machine.make(world, "a");
+    await machine.sh("ip link add br0 type bridge");
+    const config = ISOLATED;
+    for (let round = 0; round < 5; round++) {
+      const [old, next] = [0, 1].map((at) => ({
+        id: `c${round + at}`,
+        ips: [`10.1.0.${round + at + 2}/24`],
+        config,
+      }));
+      const plug = ({ id }: Attachment) =>
+        machine.sh(`ip link add veth-${id} type veth peer name p-${id}; ip link set veth-${id} master br0`);
+      if (round === 0) {
+        await plug(old!);
+        assertDone(await OURS(callOf("ADD", old!), machine));
+      }
+      // As plugins before and after this one do it.
+      const [added] = await Promise.all([
+        plug(next!).then(() => OURS(callOf("ADD", next!), machine)),
+        OURS(callOf("DEL", old!), machine).then(() => machine.sh(`ip link del veth-${old!.id}`)),
+      ]);
+      assertDone(added);
+      assertDone(await OURS(callOf("CHECK", next!), machine));
+    }
+    assertDone(await OURS(callOf("DEL", { id: "c5", ips: ["10.1.0.7/24"], config }), machine));
+    assertEquals((await machine.rules()).filter((rule) => rule.includes("CNI-ISOLATION")), []);
+  }),
+});
+
 /** What is refused before anything changes, and what the error says. */
 const REFUSED: Readonly<Record<string, readonly [config: JsonObject, says: RegExp]>> = {
   "a backend that is not known": [{ backend: "ebtables" }, /^backend .*iptables, nftables.*"ebtables"/],
