@@ -7,6 +7,7 @@ import { kernelFor } from "../kernel/choose_kernel.ts";
 import { KernelError, SysctlError } from "../kernel/kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { attachedAddresses } from "./attached_addresses.ts";
+import { firewalldRuns, refuseStrictForwarding } from "./firewalld.ts";
 import { type Forwarding, type WantedForwarding, wantedPorts } from "./forwarding.ts";
 import { mayHavePorts } from "./left_ports.ts";
 import { wrong } from "./link_check.ts";
@@ -43,6 +44,7 @@ async function add(request: PluginRequest): Promise<Result> {
   reportIgnored(request, wanted);
   if (wanted.targets.size === 0) return prevResult;
   const host = hostOf(request);
+  if (await firewalldRuns(host)) await refuseStrictForwarding(host);
   const undo = new Undo(request.log);
   try {
     // Before, not after: a back end that fails half-way may have made the rules of one family.
