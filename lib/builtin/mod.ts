@@ -30,6 +30,7 @@ export const builtins: BuiltinTable = {
   static: async () => (await import("./static.ts")).staticAddresses,
   tuning: async () => (await import("./tuning.ts")).tuning,
   vlan: async () => (await import("./vlan.ts")).vlan,
+  vrf: async () => (await import("./vrf.ts")).vrf,
 };
 
 /**
