@@ -125,7 +125,7 @@ Deno.test("addresses are usable immediately, and routes use the gateway of their
     "link set dev eth0 up",
     "route prepend 10.9.0.0/16 via 10.1.0.1 dev eth0",
     "route prepend fd09::/16 via fd00::9 dev eth0 metric 50 table 100 mtu 1400 advmss 1360",
-    "route prepend 10.8.0.0/16 via 10.1.0.1 dev eth0 scope 253",
+    "route prepend 10.8.0.0/16 dev eth0 scope 253",
   ]);
 });
 
