@@ -437,6 +437,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "host_subnets.ts",
       "network_subnets.ts",
       "network_request.ts",
+      "config_template.ts",
       "network_plan.ts",
       "network_config.ts",
       "create_network.ts",

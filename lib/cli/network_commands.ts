@@ -15,6 +15,18 @@ const CREATE_OPTIONS: readonly OptionSpec[] = [
     value: "CIDR",
     help: "a subnet, repeatable; a container gets an address of each (default: a free one)",
   },
+  {
+    name: "pod-cidr",
+    kind: "list",
+    value: "CIDR",
+    help: "the network of the node's pods, repeatable: a subnet, or what fills the template",
+  },
+  {
+    name: "template",
+    kind: "value",
+    value: "FILE",
+    help: "a configuration list with {{podCIDR}}, or with the variables of containerd's conf_template",
+  },
   { name: "gateway", kind: "list", value: "IP", help: "the gateway of the subnet that it is in, repeatable" },
   {
     name: "range",

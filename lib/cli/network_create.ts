@@ -1,6 +1,7 @@
 import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
-import { NetworkProblem, planNetwork } from "../network/network_plan.ts";
+import { readTextIfThere } from "../host/file.ts";
+import { fillRequest, NetworkProblem, planNetwork } from "../network/network_plan.ts";
 import { DRIVERS, type NetworkRequest } from "../network/network_request.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { networkToJson } from "../runtime/json_view.ts";
@@ -27,12 +28,23 @@ const FLAGS: Partial<Record<keyof NetworkRequest, string>> = {
   dns: "--dns",
   options: "--option",
   pools: "--pool",
+  podCIDRs: "--pod-cidr",
+  template: "--template",
+  internal: "--internal",
 };
+
+async function templateOf(input: CommandInput): Promise<string | undefined> {
+  const path = input.value("template");
+  if (path === undefined) return undefined;
+  const text = await readTextIfThere(path);
+  if (text !== undefined) return text;
+  throw new CniError("not-found", "--template: the file does not exist", { file: path });
+}
 
 /** `podwire network create NAME` */
 export async function networkCreate(input: CommandInput): Promise<number> {
   const { io } = input;
-  const request = networkRequest(input);
+  const request = networkRequest(input, await templateOf(input));
   const podwire = openPodwire(input);
   const { file, warnings } = await withSignals(io, (signal) => podwire.createNetwork(request, { signal }));
   for (const warning of warnings) logger(input).warn(`network "${request.name}": ${warning}`);
@@ -47,7 +59,7 @@ export async function networkCreate(input: CommandInput): Promise<number> {
  *
  * @throws {CniError} kind `usage`, naming the flag
  */
-export function networkRequest(input: CommandInput): NetworkRequest {
+export function networkRequest(input: CommandInput, template?: string): NetworkRequest {
   const [name = ""] = input.operands;
   const text = input.value("driver");
   const driver = DRIVERS.find((known) => known === text);
@@ -64,6 +76,8 @@ export function networkRequest(input: CommandInput): NetworkRequest {
     name,
     driver,
     subnets: input.list("subnet"),
+    podCIDRs: input.list("pod-cidr"),
+    template,
     gateways: input.list("gateway"),
     ranges: input.list("range"),
     ipv6: input.flag("ipv6"),
@@ -78,7 +92,8 @@ export function networkRequest(input: CommandInput): NetworkRequest {
     allowOverlap: input.flag("allow-overlap"),
   };
   try {
-    planNetwork(request);
+    if (template === undefined) planNetwork(request);
+    else fillRequest(request);
   } catch (error) {
     throw error instanceof NetworkProblem ? error.asCniError(FLAGS[error.member] ?? error.member) : error;
   }

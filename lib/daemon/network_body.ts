@@ -9,6 +9,8 @@ const LARGEST_VLAN = 4094;
 export const NETWORK_BODY: Shape<NetworkRequest> = objectOf({ name: text() }, {
   driver: oneOf(DRIVERS),
   subnets: TEXTS,
+  podCIDRs: TEXTS,
+  template: text(),
   gateways: TEXTS,
   ranges: TEXTS,
   ipv6: flag,

@@ -1,11 +1,12 @@
 import type { CallOptions } from "../async/call_options.ts";
 import { validateChain } from "../attachment/validate.ts";
 import type { Catalog } from "../catalog/catalog.ts";
+import { CREATED } from "../catalog/created.ts";
 import { EMBEDDED_FILE, EMBEDDED_SUBNETS } from "../catalog/embedded_network.ts";
 import { type Cidr, formatCidr } from "../cni/address.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
-import { printJson } from "../cni/json.ts";
+import { type JsonObject, printJson } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
 import { createExclusive, ensureDir } from "../host/file.ts";
@@ -18,6 +19,7 @@ import { subnetsOfHost } from "./host_subnets.ts";
 import { bridgeOf, networkConfig } from "./network_config.ts";
 import {
   fileNameOf,
+  fillRequest,
   isOnParent,
   type NetworkPlan,
   NetworkProblem,
@@ -58,14 +60,55 @@ export async function createNetwork(
   context: CreateNetworkContext,
   { signal }: CallOptions = {},
 ): Promise<CreatedNetwork> {
-  const plan = planOf(request);
-  const { confDir, run, probe, lockMs } = context;
+  const make = configOf(request);
+  const { confDir, probe, lockMs } = context;
   await ensureDir(confDir);
   // Two calls at the same time would choose the same subnet.
   using _lock = await waitForLock(confDir, { what: "the lock of the networks", limitMs: lockMs, signal });
   const catalog = await context.catalog(signal);
-  const file = `${confDir}/${fileNameOf(plan.name)}`;
-  requireFreeName(plan.name, catalog);
+  const { name } = request;
+  const file = `${confDir}/${fileNameOf(name)}`;
+  requireFreeName(name, catalog);
+  const { config, warnings } = await make({ ...context, catalog, file, signal });
+  const text = `${printJson(config, 2)}\n`;
+  const list = parseConfigList(text, { file });
+  const lacking = await missingPlugins(list, probe, signal);
+  if (!await createExclusive(file, text, { mode: 0o644 })) throw takenName(name, file);
+  return { file, list, warnings: [...warnings, ...lacking] };
+}
+
+/** What a configuration is made with, while no other network is made. */
+interface MakeContext extends Omit<CreateNetworkContext, "catalog"> {
+  readonly catalog: Catalog;
+  readonly file: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+interface MadeConfig {
+  readonly config: JsonObject;
+  readonly warnings: readonly string[];
+}
+
+/** Checks the request, and returns what makes the configuration. */
+function configOf(request: NetworkRequest): (context: MakeContext) => Promise<MadeConfig> {
+  try {
+    if (request.template !== undefined) {
+      const text = fillRequest(request);
+      return (context) => configOfTemplate(text, request, context);
+    }
+    const plan = planNetwork(request);
+    return (context) => configOfPlan(plan, request, context);
+  } catch (error) {
+    throw error instanceof NetworkProblem ? error.asCniError(error.member) : error;
+  }
+}
+
+async function configOfPlan(
+  plan: NetworkPlan,
+  { allowOverlap = false }: NetworkRequest,
+  context: MakeContext,
+): Promise<MadeConfig> {
+  const { catalog, run, signal } = context;
   const own = await subnetsOfHost(kernelFor(run), { signal });
   const shared = await sharedDevices(plan, run, signal);
   const onHost = own.filter(({ device = "" }) => !shared.all && !shared.names.includes(device));
@@ -73,26 +116,51 @@ export async function createNetwork(
     file !== EMBEDDED_FILE && !sharesWith(plan, list)
   );
   const taken = [...subnetsOfNetworks(others), ...EMBEDDED, ...onHost];
-  const { subnets, wider } = settleSubnets(plan, taken, request.allowOverlap ?? false);
-  const text = `${printJson(networkConfig(plan, subnets, new Date()), 2)}\n`;
-  const list = parseConfigList(text, { file });
-  const warnings = [
-    ...wider.map((one) =>
-      `the subnet is in ${describeTaken(one)}: from this host, packets go to the network`
-    ),
-    ...await missingPlugins(list, probe, signal),
-    ...await missingParent(plan, run, signal),
-  ];
-  if (!await createExclusive(file, text, { mode: 0o644 })) throw takenName(plan.name, file);
-  return { file, list, warnings };
+  const { subnets, wider } = settleSubnets(plan, taken, allowOverlap);
+  return {
+    config: networkConfig(plan, subnets, new Date()),
+    warnings: [...wider.map(warnOfWider), ...await missingParent(plan, run, signal)],
+  };
 }
 
-function planOf(request: NetworkRequest): NetworkPlan {
-  try {
-    return planNetwork(request);
-  } catch (error) {
-    throw error instanceof NetworkProblem ? error.asCniError(error.member) : error;
+async function configOfTemplate(
+  text: string,
+  { name, allowOverlap = false }: NetworkRequest,
+  { catalog, run, file, signal }: MakeContext,
+): Promise<MadeConfig> {
+  const list = parseConfigList(text, { file: "the filled template" });
+  if (list.name !== name) {
+    throw new CniError("usage", `template: its network is "${list.name}", not "${name}"`, {
+      path: "template",
+    });
   }
+  const others = catalog.content.files.filter((other) => other.file !== EMBEDDED_FILE);
+  const onHost = await subnetsOfHost(kernelFor(run), { signal });
+  const taken = [...subnetsOfNetworks(others), ...EMBEDDED, ...onHost];
+  const wider: TakenSubnet[] = [];
+  for (const { subnet } of subnetsOfNetworks([{ file, list }])) {
+    if (!allowOverlap) requireApart(subnet, taken);
+    wider.push(...overlapsOf(subnet, taken).wider);
+  }
+  return {
+    config: { ...list.json, [CREATED]: new Date().toISOString() },
+    warnings: wider.map(warnOfWider),
+  };
+}
+
+function warnOfWider(one: TakenSubnet): string {
+  return `the subnet is in ${describeTaken(one)}: from this host, packets go to the network`;
+}
+
+/** @throws {CniError} kind `conflict` if something that must not overlap with the subnet does */
+function requireApart(subnet: Cidr, taken: readonly TakenSubnet[]): void {
+  const { refused: [first, ...more] } = overlapsOf(subnet, taken);
+  if (first === undefined) return;
+  throw new CniError("conflict", `${formatCidr(subnet)} overlaps with ${describeTaken(first)}`, {
+    path: "subnets",
+    ...(more.length === 0 ? {} : { details: more.map(describeTaken).join("\n") }),
+    hint: "choose another subnet, or allow it with --allow-overlap",
+  });
 }
 
 /** The embedded network keeps its subnets, whether it is in use or not. */
@@ -141,15 +209,7 @@ function settleSubnets(
   allowOverlap: boolean,
 ): { readonly subnets: readonly PlannedSubnet[]; readonly wider: readonly TakenSubnet[] } {
   const subnets = [...plan.subnets];
-  for (const { subnet } of plan.subnets) {
-    const { refused: [first, ...more] } = overlapsOf(subnet, taken);
-    if (first === undefined || allowOverlap) continue;
-    throw new CniError("conflict", `${formatCidr(subnet)} overlaps with ${describeTaken(first)}`, {
-      path: "subnets",
-      ...(more.length === 0 ? {} : { details: more.map(describeTaken).join("\n") }),
-      hint: "choose another subnet, or allow it with --allow-overlap",
-    });
-  }
+  if (!allowOverlap) { for (const { subnet } of plan.subnets) requireApart(subnet, taken); }
   for (const family of plan.chosen) {
     const used = subnets.map(({ subnet }) => ({ subnet, by: `the network "${plan.name}"` }));
     const subnet = chooseSubnet(poolsOf(plan.pools, family), [...taken, ...used]);

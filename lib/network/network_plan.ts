@@ -14,6 +14,7 @@ import {
 import { CniError } from "../cni/error.ts";
 import { validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import { DRIVER_OPTIONS, DRIVERS, type NetworkDriver, type NetworkRequest } from "./network_request.ts";
+import { fillTemplate, TemplateError } from "./config_template.ts";
 import { relation } from "./subnet.ts";
 
 /** A member of a request that is wrong. */
@@ -88,11 +89,7 @@ export function fileNameOf(network: string): string {
 export function planNetwork(request: NetworkRequest): NetworkPlan {
   const { name, driver = "bridge", options = {} } = request;
   const { internal = false, isolate = false, publishable = false, dns = [] } = request;
-  withRule("name", name, validateNetworkName);
-  if (name === RESERVED_NAME) throw refused("name", `"${name}" is the name of the embedded network`);
-  if (new TextEncoder().encode(fileNameOf(name)).length > LARGEST_FILE_NAME) {
-    throw refused("name", "the name is too long for a file");
-  }
+  requireName(name);
   if (!DRIVERS.includes(driver)) {
     throw refused("driver", `there is no driver "${driver}"`, `the drivers are ${DRIVERS.join(", ")}`);
   }
@@ -136,13 +133,68 @@ export function planNetwork(request: NetworkRequest): NetworkPlan {
   };
 }
 
+function requireName(name: string): void {
+  withRule("name", name, validateNetworkName);
+  if (name === RESERVED_NAME) throw refused("name", `"${name}" is the name of the embedded network`);
+  if (new TextEncoder().encode(fileNameOf(name)).length > LARGEST_FILE_NAME) {
+    throw refused("name", "the name is too long for a file");
+  }
+}
+
+/** The members that a template leaves without a meaning. */
+const WITHOUT_TEMPLATE = [
+  ...[
+    "driver",
+    "subnets",
+    "gateways",
+    "ranges",
+    "ipv6",
+    "internal",
+    "isolate",
+    "publishable",
+    "mtu",
+  ] as const,
+  ...["vlan", "dns", "options", "pools"] as const,
+];
+
+/**
+ * Fills the template of a request.
+ *
+ * @throws {NetworkProblem}
+ */
+export function fillRequest(request: NetworkRequest): string {
+  const { name, template = "", podCIDRs = [] } = request;
+  requireName(name);
+  for (const member of WITHOUT_TEMPLATE) {
+    const value = request[member];
+    const isGiven = value !== undefined && value !== false &&
+      (typeof value !== "object" || Object.keys(value).length > 0);
+    if (isGiven) throw refused(member, "a template has its own");
+  }
+  const cidrs = podCIDRs.map((text) => subnetOf("podCIDRs", text));
+  if (cidrs.length === 0) throw refused("podCIDRs", "a template needs the networks of the pods");
+  const families = new Set(cidrs.map(({ ip }) => ip.family));
+  const routes = [...families].sort().map((family) => family === 4 ? "0.0.0.0/0" : "::/0");
+  try {
+    return fillTemplate(template, { podCIDRs, routes });
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    throw refused("template", error.message);
+  }
+}
+
 /** Whether the interfaces of containers lie on one of the host. */
 export function isOnParent(driver: NetworkDriver): boolean {
   return driver === "macvlan" || driver === "ipvlan";
 }
 
-function planSubnets({ subnets = [], gateways = [], ranges = [] }: NetworkRequest): readonly PlannedSubnet[] {
-  const cidrs = subnets.map(subnetOf);
+function planSubnets(
+  { subnets = [], podCIDRs = [], gateways = [], ranges = [] }: NetworkRequest,
+): readonly PlannedSubnet[] {
+  const cidrs = [
+    ...subnets.map((text) => subnetOf("subnets", text)),
+    ...podCIDRs.map((text) => subnetOf("podCIDRs", text)),
+  ];
   for (const [index, one] of cidrs.entries()) {
     const other = cidrs.slice(0, index).find((before) => relation(before, one) !== "apart");
     if (other === undefined) continue;
@@ -158,18 +210,18 @@ function planSubnets({ subnets = [], gateways = [], ranges = [] }: NetworkReques
   });
 }
 
-function subnetOf(text: string): Cidr {
-  const cidr = cidrOf("subnets", text);
+function subnetOf(member: "subnets" | "podCIDRs", text: string): Cidr {
+  const cidr = cidrOf(member, text);
   // As in host-local: the network, the gateway, a container, and the broadcast address.
   if (bitsOf(cidr.ip) - cidr.prefix >= 2) return cidr;
-  throw refused("subnets", `${text} is too small: it needs two addresses beside its first and its last`);
+  throw refused(member, `${text} is too small: it needs two addresses beside its first and its last`);
 }
 
 function poolOf(text: string): Cidr {
   return cidrOf("pools", text);
 }
 
-function cidrOf(member: "subnets" | "pools", text: string): Cidr {
+function cidrOf(member: "subnets" | "podCIDRs" | "pools", text: string): Cidr {
   const cidr = parseCidr(text);
   if (cidr === undefined) throw refused(member, `"${text}" is not a network, as 10.1.0.0/24 is`);
   const network = networkOf(cidr);

@@ -15,6 +15,10 @@ export interface NetworkRequest {
    * @default {a free one of IPv4 for `bridge` and `ptp`; `macvlan` and `ipvlan` need that of their parent}
    */
   readonly subnets?: readonly string[] | undefined;
+  /** The networks of the node's pods, as Kubernetes assigns them: more subnets, or what fills the template. */
+  readonly podCIDRs?: readonly string[] | undefined;
+  /** A configuration list with places for `podCIDRs`, see `fillTemplate`; the other members but the name are not used then. */
+  readonly template?: string | undefined;
   /** Addresses, each in one of the subnets. @default {the first address of each subnet} */
   readonly gateways?: readonly string[] | undefined;
   /** What addresses are chosen from, as `10.1.0.10-10.1.0.99` or in CIDR notation, each in one of the subnets. @default {all of it} */

@@ -221,3 +221,35 @@ sandboxTest(
     }
   },
 );
+
+sandboxTest(
+  "a template is filled with the networks of the node's pods, and has to be whole",
+  async (world) => {
+    const podwire = world.podwire({ pluginDirs: [CNI_1_9_1] });
+    const name = unique("t");
+    const ranges = '[{{range $i, $r := .PodCIDRRanges}}{{if $i}},{{end}}[{"subnet": "{{$r}}"}]{{end}}]';
+    const plugins =
+      `[{"type": "bridge", "bridge": "${name}", "ipam": {"type": "host-local", "ranges": ${ranges}}}]`;
+    const template = `{"cniVersion": "1.0.0", "name": "${name}", "plugins": ${plugins}}`;
+    const podCIDRs = ["100.126.9.0/24", "fd77:9::/64"];
+    const refused = async (more: object) =>
+      (await failing(() => podwire.createNetwork({ name, template, podCIDRs, ...more }))).msg;
+    assertEquals(await refused({ podCIDRs: [] }), "podCIDRs: a template needs the networks of the pods");
+    assertEquals(await refused({ mtu: 1400 }), "mtu: a template has its own");
+    assertEquals(await refused({ name: "other" }), `template: its network is "${name}", not "other"`);
+    assertStringIncludes(
+      await refused({ template: "{{.Node}}" }),
+      "template: line 1: {{.Node}} is not known",
+    );
+    assertStringIncludes(await refused({ podCIDRs: ["10.209.3.0/24"] }), "the embedded network");
+    assertEquals(files(world), []);
+    await podwire.createNetwork({ name, template, podCIDRs });
+    assertEquals((await podwire.inspectNetwork(name)).subnets, podCIDRs);
+    // Without a template it is a subnet.
+    const overlap = await failing(() => podwire.createNetwork({ name: "plain", podCIDRs }));
+    assertStringIncludes(overlap.msg, `the network "${name}"`);
+    await podwire.removeNetwork(name);
+    await podwire.createNetwork({ name: "plain", podCIDRs });
+    assertEquals((await podwire.inspectNetwork("plain")).subnets, podCIDRs);
+  },
+);
