@@ -18,7 +18,7 @@ import { type ShownRouting, showRouting } from "./shown_routing.ts";
 import { Undo } from "./undo.ts";
 import { checkVrf } from "./vrf_check.ts";
 import { readVrfConfig, readVrfName, type VrfConfig } from "./vrf_config.ts";
-import { freeTable, routesAfter } from "./vrf_plan.ts";
+import { freeTable, routesAfter, sharesOf } from "./vrf_plan.ts";
 
 /**
  * Lets the interfaces of a container look for their way in a table of their own, as the vrf plugin of the CNI plugins project
@@ -117,7 +117,10 @@ async function enter(
       });
     }
   });
-  await kernel.apply([{ kind: "set-link", name: ifName, master: vrf.name }], { netns, signal });
+  await kernel.apply([...sharesOf(routing, ifName), { kind: "set-link", name: ifName, master: vrf.name }], {
+    netns,
+    signal,
+  });
   await kernel.apply(await lost(request, port, routesAfter(routing, ifName, vrf.table)), { netns, signal });
 }
 

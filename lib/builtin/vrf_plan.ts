@@ -1,6 +1,6 @@
 import type { LinkInfo } from "../host/link_info.ts";
-import type { AddRoute, RouteInfo } from "../kernel/operation.ts";
-import { copyOf, throughAlone } from "./route_copy.ts";
+import type { AddRoute, RemoveRoute, RouteInfo } from "../kernel/operation.ts";
+import { copyOf, removalOf, throughAlone } from "./route_copy.ts";
 import type { ShownRouting } from "./shown_routing.ts";
 
 /** RTPROT_KERNEL: such a route comes with its address. */
@@ -36,6 +36,14 @@ export function routesAfter(
     .map((route) => copyOf(route, route.isMain ? table : route.table))
     // A next hop may be in a network on the link.
     .toSorted((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined));
+}
+
+/** Returns what takes an interface out of the routes that it shares: the kernel leaves it there when it is down for a moment. */
+export function sharesOf({ routes }: ShownRouting, ifName: string): readonly RemoveRoute[] {
+  return routes.filter(({ isMain, hops }) => isMain && hops.length > 1)
+    .flatMap((route) => ownWay(route, ifName))
+    .filter((route) => throughAlone(route, ifName))
+    .map(removalOf);
 }
 
 /** In IPv6 each next hop is a route of its own, which `ip` and the kernel show together. */
