@@ -1,3 +1,4 @@
+import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
@@ -8,6 +9,7 @@ import type { SetLink } from "../kernel/operation.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import type { Cidr } from "../cni/address.ts";
+import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { attachmentComment } from "./attachment_tag.ts";
 import { checkBridge } from "./bridge_check.ts";
@@ -27,7 +29,9 @@ import {
   reserveAddresses,
   tagged,
 } from "./pair_attachment.ts";
+import { addSpoofCheck, collectSpoofChecks, removeSpoofCheck } from "./mac_spoof_check.ts";
 import { removePair } from "./remove_pair.ts";
+import { settleAddresses } from "./settle_addresses.ts";
 import { Undo } from "./undo.ts";
 
 /**
@@ -53,6 +57,7 @@ async function add(request: PluginRequest): Promise<Result> {
     const comment = await attachmentComment(tagged(request));
     const port = await addHeldPort(request, config, comment);
     undo.push("the interface", (signal) => removeLink(kernelFor(request.run), port.hostName, { signal }));
+    await guardPort(request, config, port, undo);
     const attaching = { request, config, port };
     return await (config.ipamType === "" ? addLayer2(attaching) : addLayer3(attaching, undo));
   } catch (error) {
@@ -71,6 +76,26 @@ async function addHeldPort(
   return await addPort(hostOf(request), { config, netns, ifName, comment });
 }
 
+/** Before the interface is up, so that no frame passes unseen. */
+async function guardPort(
+  request: PluginRequest,
+  { macspoofchk }: BridgeConfig,
+  { hostName, containerMac: mac }: BridgePort,
+  undo: Undo,
+): Promise<void> {
+  if (!macspoofchk) return;
+  const { containerId, ifName, run } = request;
+  undo.push(
+    "the rules of macspoofchk",
+    (signal) => removeSpoofCheck({ run, signal }, { containerId, ifName }),
+  );
+  if (await addSpoofCheck(hostOf(request), { containerId, ifName, hostName, mac })) return;
+  throw new CniError("not-ready", "Cannot check MAC addresses: nftables does not work here", {
+    code: ERROR_CODES.internal,
+    details: "install nftables, or set macspoofchk to false",
+  });
+}
+
 /** An ADD whose port exists. */
 interface Attaching {
   readonly request: PluginRequest;
@@ -81,7 +106,8 @@ interface Attaching {
 async function addLayer2(attaching: Attaching): Promise<Result> {
   const { request, config } = attaching;
   const { netns, ifName, run, signal } = request;
-  await kernelFor(run).apply([{ kind: "set-link", name: ifName, up: true }], {
+  const up = config.disableContainerInterface ? undefined : true;
+  await kernelFor(run).apply([{ kind: "set-link", name: ifName, up }], {
     netns,
     signal,
     sysctlsOutside: hostSysctls(attaching, []),
@@ -98,15 +124,22 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   const { netns, ifName, run, signal } = request;
   const ipam = await reserveAddresses(request, config, undo);
   const plan = planAddresses(ipam, config);
-  const inContainer = kernelFor(run).apply(containerOperations(ifName, plan), {
+  const kept = await advertisedRouteSysctls(hostOf(request), plan.bridgeAddresses);
+  const how = { detectsDuplicates: config.enabledad };
+  const inContainer = kernelFor(run).apply(containerOperations(ifName, plan, how), {
     signal,
     netns,
-    sysctls: containerSysctls(ifName, plan.addresses),
-    sysctlsOutside: hostSysctls(attaching, plan.bridgeAddresses),
+    sysctls: containerSysctls(ifName, plan.addresses, how),
+    sysctlsOutside: [...kept, ...hostSysctls(attaching, plan.bridgeAddresses)],
   });
   // Concurrently: neither needs the other, and both take some time.
   const [interfaces] = await all([
-    inContainer.then(() => finishHost(attaching, plan)),
+    inContainer.then(async () => {
+      const interfaces = await finishHost(attaching, plan);
+      // The search goes over the port, which has to be up.
+      if (config.enabledad) await settleAddresses(hostOf(request), netns, ifName, plan.addresses);
+      return interfaces;
+    }),
     masqueradeUndone(request, config, plan.addresses, undo),
   ]);
   return layer3Result(interfaces, plan, config.dns ?? ipam.dns);
@@ -142,7 +175,10 @@ async function finishHost(
   const answers = await kernelFor(host.run).apply(operations, { signal: host.signal });
   // From the end: the number of changes before the questions varies.
   const [bridge, hostEnd] = answers.slice(-2);
-  const veth = await waitForPort(host, hostEnd, port.hostName);
+  // The other end has to be up for that.
+  const veth = config.disableContainerInterface && hostEnd !== undefined
+    ? hostEnd
+    : await waitForPort(host, hostEnd, port.hostName);
   requireSettings(config, bridge, veth);
   return [
     { name: config.bridge, mac: bridge?.mac ?? "" },
@@ -170,14 +206,14 @@ async function del(request: PluginRequest): Promise<void> {
     config,
     () => removePair(host, request, ({ master }) => config.bridge !== "" && master === config.bridge),
   );
-  if (request.config.macspoofchk === true) {
-    request.log("bridge: rules of macspoofchk, if another plugin made them, are left as they are");
-  }
+  if (config.macspoofchk) await removeSpoofCheck(host, request);
   if (config.removeEmptyBridge && config.bridge !== "") await removeEmptyBridge(host, config.bridge);
 }
 
 async function gc(request: PluginRequest): Promise<void> {
-  await collectPairs(request, readBridgeTeardown(request.config));
+  const config = readBridgeTeardown(request.config);
+  await collectPairs(request, config);
+  if (config.macspoofchk) await collectSpoofChecks(hostOf(request));
 }
 
 async function check(request: PluginRequest): Promise<void> {

@@ -13,6 +13,7 @@ import {
   showNetns,
   wrong,
 } from "./link_check.ts";
+import { findSpoofProblem } from "./mac_spoof_check.ts";
 
 /**
  * Checks that the interfaces of an earlier ADD exist and are connected, with the addresses and routes of its result.
@@ -25,11 +26,14 @@ export async function checkBridge(host: Host, config: BridgeConfig, request: Plu
   const bridge = interfaces.find(({ name, sandbox }) => name === config.bridge && !sandbox);
   if (bridge === undefined) throw wrong(`prevResult has no bridge "${config.bridge}"`);
   const ports = interfaces.filter(({ name, sandbox }) => !sandbox && name !== config.bridge);
-  await checkLinks(host, config, { ...attachment, bridge, ports, netns: request.netns });
+  const { netns, containerId, ifName } = request;
+  await checkLinks(host, config, { ...attachment, bridge, ports, netns, containerId, ifName });
 }
 
 interface ExpectedOnBridge extends Expected {
   readonly netns: string;
+  readonly containerId: string;
+  readonly ifName: string;
   readonly bridge: Interface;
   readonly ports: readonly Interface[];
 }
@@ -44,7 +48,9 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
     throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
   }
   const { link: inside, routes } = await showNetns(host, netns, container.name);
-  checkLink(container, inside, "veth");
+  if (config.disableContainerInterface) {
+    if (inside.isUp) throw wrong(`interface "${container.name}" is up`);
+  } else checkLink(container, inside, "veth");
   // Other plugins of the chain may have added interfaces to the result; this plugin does not check those.
   const at = portLinks.findIndex((link) =>
     link?.kind === "veth" && link.index === inside.peerIndex && link.peerIndex === inside.index &&
@@ -55,6 +61,12 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
     throw wrong(`no veth of prevResult connects "${container.name}" with bridge "${bridge.name}"`);
   }
   checkLink(port, portLinks[at], "veth");
+  if (config.macspoofchk) {
+    const { containerId, ifName } = wanted;
+    const guarded = { containerId, ifName, hostName: port.name, mac: container.mac || inside.mac };
+    const problem = await findSpoofProblem(host, guarded);
+    if (problem !== undefined) throw wrong(problem);
+  }
   checkAddresses(result, inside, container.name);
   checkRoutes(result.routes ?? [], routes);
 }

@@ -36,6 +36,12 @@ export interface BridgeConfig {
   readonly hairpinMode: boolean;
   readonly promiscMode: boolean;
   readonly portIsolation: boolean;
+  /** Whether frames of the container must have its MAC address. */
+  readonly macspoofchk: boolean;
+  /** Whether the ADD waits until no other owner of its IPv6 addresses is found. */
+  readonly enabledad: boolean;
+  /** Whether the interface of the container stays down. */
+  readonly disableContainerInterface: boolean;
   /** Empty for a random one. */
   readonly mac: string;
   /** Empty for a layer 2 network, without addresses. */
@@ -50,6 +56,7 @@ export interface BridgeTeardown extends PairTeardown {
   readonly bridge: string;
   /** Whether the bridge is removed with its last port: an option of podwire, which other plugins ignore. */
   readonly removeEmptyBridge: boolean;
+  readonly macspoofchk: boolean;
 }
 
 /** The bridge of a configuration that names none. */
@@ -58,15 +65,13 @@ const UNSUPPORTED = [
   "vlan",
   "vlanTrunk",
   "preserveDefaultVlan",
-  "macspoofchk",
-  "enabledad",
-  "disableContainerInterface",
 ] as const;
 
 const TEARDOWN_MEMBERS = {
   ...PAIR_TEARDOWN,
   bridge: TEXT,
   removeEmptyBridge: FLAG,
+  macspoofchk: FLAG,
 };
 
 const TEARDOWN = openObjectOf({}, TEARDOWN_MEMBERS);
@@ -83,6 +88,8 @@ const CONFIG = openObjectOf({}, {
   hairpinMode: FLAG,
   promiscMode: FLAG,
   portIsolation: FLAG,
+  disableContainerInterface: FLAG,
+  enabledad: FLAG,
   runtimeConfig: section({ mac: MAC_ADDRESS, ...PAIR_RUNTIME }),
   args: section({ cni: section({ mac: MAC_ADDRESS }) }),
 });
@@ -101,12 +108,22 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
     isGateway = false,
     hairpinMode = false,
     promiscMode = false,
+    disableContainerInterface = false,
     ...read
   } = readConfig(CONFIG, config);
   if (hairpinMode && promiscMode) {
     throw new CniError("config", "hairpinMode and promiscMode cannot both be set", {
       code: ERROR_CODES.invalidNetworkConfig,
     });
+  }
+  if (disableContainerInterface && (read.ipam?.type ?? "") !== "") {
+    throw new CniError(
+      "config",
+      "disableContainerInterface and ipam cannot both be set: the interface stays down",
+      {
+        code: ERROR_CODES.invalidNetworkConfig,
+      },
+    );
   }
   return {
     bridge,
@@ -120,6 +137,9 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
     hairpinMode,
     promiscMode,
     portIsolation: read.portIsolation ?? false,
+    macspoofchk: read.macspoofchk ?? false,
+    disableContainerInterface,
+    enabledad: read.enabledad ?? false,
     mac: read.runtimeConfig?.mac ?? read.args?.cni?.mac ?? macOfArgs(cniArgs) ?? "",
     ipamType: read.ipam?.type ?? "",
     dns: read.runtimeConfig?.dns ?? read.dns,
@@ -128,9 +148,14 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
 
 /** Reads the part of the configuration that a DEL and a GC need. */
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
-  const { bridge, removeEmptyBridge = false } = readConfig(TEARDOWN, config);
+  const { bridge, removeEmptyBridge = false, macspoofchk = false } = readConfig(TEARDOWN, config);
   const name = bridge || DEFAULT_BRIDGE;
-  return { ...readPairTeardown(config), bridge: isInterfaceName(name) ? name : "", removeEmptyBridge };
+  return {
+    ...readPairTeardown(config),
+    bridge: isInterfaceName(name) ? name : "",
+    removeEmptyBridge,
+    macspoofchk,
+  };
 }
 
 function isOff(config: JsonObject, key: string): boolean {

@@ -12,10 +12,21 @@ export interface ContainerPlan {
   readonly addresses: readonly Cidr[];
 }
 
-/** Returns the parameters with which an address is usable immediately: no duplicate address detection, IPv6 not disabled. */
-export function containerSysctls(ifName: string, addresses: readonly Cidr[]): Sysctl[] {
+/** How the interface of a container gets its addresses. */
+export interface AddressingOptions {
+  /** Whether other owners of its IPv6 addresses are searched for. @default {false} */
+  readonly detectsDuplicates?: boolean | undefined;
+}
+
+/** Returns the parameters with which an IPv6 address is not disabled, and usable immediately unless duplicates are searched for. */
+export function containerSysctls(
+  ifName: string,
+  addresses: readonly Cidr[],
+  { detectsDuplicates = false }: AddressingOptions = {},
+): Sysctl[] {
   const wanted: Sysctl[] = [
-    { name: `net/ipv6/conf/${ifName}/accept_dad`, value: "0" },
+    ...(detectsDuplicates ? [{ name: `net/ipv6/conf/${ifName}/enhanced_dad`, value: "1" as const }] : []),
+    { name: `net/ipv6/conf/${ifName}/accept_dad`, value: detectsDuplicates ? "1" : "0" },
     // Announces the new owner of the address to neighbours that remember the former one.
     { name: `net/ipv4/conf/${ifName}/arp_notify`, value: "1" },
   ];
@@ -33,10 +44,16 @@ export function enableIpv6Sysctls(ifName: string, addresses: readonly Cidr[]): S
 }
 
 /** Returns the operations that give the interface of the container its addresses and routes. */
-export function containerOperations(ifName: string, plan: ContainerPlan): Change[] {
+export function containerOperations(
+  ifName: string,
+  plan: ContainerPlan,
+  { detectsDuplicates }: AddressingOptions = {},
+): Change[] {
   const gateways = plan.ips.flatMap(({ gateway }) => gateway === undefined ? [] : [needIp(gateway)]);
   return [
-    ...plan.addresses.map((address) => ({ kind: "add-address", device: ifName, address }) as const),
+    ...plan.addresses.map((address) =>
+      ({ kind: "add-address", device: ifName, address, detectsDuplicates }) as const
+    ),
     { kind: "set-link", name: ifName, up: true },
     ...plan.routes.map((route) => routeOperation(route, ifName, gateways)),
   ];

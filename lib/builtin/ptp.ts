@@ -7,6 +7,7 @@ import { kernelFor } from "../kernel/choose_kernel.ts";
 import { KernelError } from "../kernel/kernel.ts";
 import { findLink, removeLink } from "../kernel/links.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { attachmentComment } from "./attachment_tag.ts";
 import { enableIpv6Sysctls, forwardingSysctls } from "./container_plan.ts";
@@ -78,12 +79,13 @@ async function connect(
   await kernel.apply([{ kind: "set-link", name: hostName, alias }, ...outsideOperations(hostName, plan)], {
     signal,
   });
+  const kept = await advertisedRouteSysctls(hostOf(request), plan.addresses);
   const ownRoutes: Sysctl = { name: `net/ipv6/conf/${hostName}/accept_ra`, value: "0" };
   await kernel.apply(insideOperations(ifName, plan), {
     netns,
     signal,
     sysctls: enableIpv6Sysctls(ifName, plan.addresses),
-    sysctlsOutside: [ownRoutes, ...forwardingSysctls(plan.addresses)],
+    sysctlsOutside: [...kept, ownRoutes, ...forwardingSysctls(plan.addresses)],
   });
   return [{ name: hostName, mac: hostMac }, { name: ifName, mac, sandbox: netns }];
 }

@@ -5,7 +5,7 @@ import { type IpOptions, runInNetns } from "./ip_command.ts";
 export interface Sysctl {
   /** The path below `/proc/sys`, with slashes: interface names may contain dots. */
   readonly name: string;
-  readonly value: "0" | "1";
+  readonly value: "0" | "1" | "2";
   /** Whether the batch fails if the parameter cannot be set. @default {false} */
   readonly required?: boolean | undefined;
 }

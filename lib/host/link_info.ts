@@ -43,6 +43,10 @@ export interface LinkAddress {
   readonly address: string;
   /** How far it is valid: `global`, `link` for addresses that only this link knows, `host`. */
   readonly scope: string;
+  /**
+   * `tentative` while the kernel looks for another owner on the link, `duplicate` if it has found one. @default {usable}
+   */
+  readonly state?: "tentative" | "duplicate";
 }
 
 /** Reads the interfaces out of a list that `ip -json` printed. */
@@ -78,9 +82,11 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
     txQueueLength: Number(shown.txqlen ?? 0),
     operState: text("operstate"),
     alias: text("ifalias"),
-    addresses: list("addr_info").flatMap(({ local, prefixlen, scope = "global" }) =>
-      local === undefined ? [] : [{ address: `${local}/${prefixlen}`, scope }]
-    ),
+    addresses: list("addr_info").flatMap(({ local, prefixlen, scope = "global", tentative, dadfailed }) => {
+      if (local === undefined) return [];
+      const state = dadfailed ? "duplicate" as const : "tentative" as const;
+      return [{ address: `${local}/${prefixlen}`, scope, ...(tentative || dadfailed ? { state } : {}) }];
+    }),
   };
 }
 

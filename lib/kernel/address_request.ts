@@ -2,13 +2,17 @@ import { type Cidr, lastOf } from "../cni/address.ts";
 import { familyOf, ipBytes } from "./ip_bytes.ts";
 import { NETLINK } from "./netlink_constants.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
+import type { AddAddress } from "./operation.ts";
 
 /** A network with a longer prefix has no broadcast address. */
 const LONGEST_BROADCAST_PREFIX = 30;
 const LOOPBACK = 127n;
 
 /** Gives the interface with that index an address. */
-export function addAddress(address: Cidr, replace: boolean, index: number): NetlinkRequest {
+export function addAddress(
+  { address, replace = false, detectsDuplicates = false }: Omit<AddAddress, "kind" | "device">,
+  index: number,
+): NetlinkRequest {
   const { ip, prefix } = address;
   const how = replace ? NETLINK.NLM_F_REPLACE : NETLINK.NLM_F_EXCL;
   const writer = new NetlinkWriter(NETLINK.RTM_NEWADDR, NETLINK.NLM_F_ACK | NETLINK.NLM_F_CREATE | how);
@@ -16,7 +20,7 @@ export function addAddress(address: Cidr, replace: boolean, index: number): Netl
   addressHeader(writer, {
     address,
     index,
-    flags: ip.family === 6 ? NETLINK.IFA_F_NODAD : 0,
+    flags: ip.family === 6 && !detectsDuplicates ? NETLINK.IFA_F_NODAD : 0,
     scope: isLoopback ? NETLINK.RT_SCOPE_HOST : NETLINK.RT_SCOPE_UNIVERSE,
   });
   if (ip.family === 4 && prefix <= LONGEST_BROADCAST_PREFIX) {

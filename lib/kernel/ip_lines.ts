@@ -1,5 +1,6 @@
 import { bitsOf, type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
 import type {
+  AddAddress,
   AddRoute,
   AddRule,
   CreateLink,
@@ -94,8 +95,8 @@ function lineOf(operation: Operation, isLast: boolean): string {
     case "remove-link":
       return `link delete dev ${operation.name}`;
     case "add-address": {
-      const { address, device, replace = false } = operation;
-      return `address ${replace ? "replace" : "add"} ${addressWords(address)} dev ${device}`;
+      const { device, replace = false } = operation;
+      return `address ${replace ? "replace" : "add"} ${addressWords(operation)} dev ${device}`;
     }
     case "remove-address":
       return `address delete ${formatCidr(operation.address)} dev ${operation.device}`;
@@ -190,8 +191,8 @@ function onOff(on: boolean): string {
   return on ? "on" : "off";
 }
 
-function addressWords(address: Cidr): string {
-  if (address.ip.family === 6) return `${formatCidr(address)} nodad`;
+function addressWords({ address, detectsDuplicates = false }: AddAddress): string {
+  if (address.ip.family === 6) return `${formatCidr(address)}${detectsDuplicates ? "" : " nodad"}`;
   // A network that is too small has no broadcast address.
   return address.prefix >= bitsOf(address.ip) - 1
     ? formatCidr(address)

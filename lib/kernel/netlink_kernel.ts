@@ -239,7 +239,7 @@ class Steps {
       case "remove-link":
         return removeLink(await this.#indexOf(change.name));
       case "add-address":
-        return addAddress(change.address, change.replace ?? false, await this.#indexOf(change.device));
+        return addAddress(change, await this.#indexOf(change.device));
       case "remove-address":
         return removeAddress(change.address, await this.#indexOf(change.device));
       case "add-route": {

@@ -116,7 +116,7 @@ export interface RemoveLink {
 }
 
 /**
- * Gives an interface an address. An IPv6 address is usable at once, without a search for duplicates; an IPv4 address gets
+ * Gives an interface an address. An IPv6 address is usable at once unless duplicates are searched for; an IPv4 address gets
  * the broadcast address of its network, if the network is large enough to have one.
  */
 export interface AddAddress {
@@ -125,6 +125,8 @@ export interface AddAddress {
   readonly address: Cidr;
   /** Whether it may be there already. @default {false} */
   readonly replace?: boolean | undefined;
+  /** Whether the kernel looks for another owner of an IPv6 address on the link before it is used. @default {false} */
+  readonly detectsDuplicates?: boolean | undefined;
 }
 
 /** Takes an address from an interface. */

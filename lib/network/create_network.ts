@@ -248,6 +248,16 @@ async function missingParent(
   }
   if (driver !== "bridge") return [];
   const link = await findLink(kernelFor(run), bridge ?? bridgeOf(name), { signal });
+  // Its bridge is removed with the network, so it must not be there before.
+  if (link !== undefined && bridge === undefined) {
+    throw new CniError(
+      "conflict",
+      `Cannot create the network "${name}": there is an interface "${link.name}"`,
+      {
+        hint: `use it with --option bridge=${link.name}, or choose another name`,
+      },
+    );
+  }
   if (link === undefined || link.kind === "bridge") return [];
   return [`no container can be attached yet: "${link.name}" is not a bridge`];
 }

@@ -68,7 +68,10 @@ export function findNetwork(
 function ownBridge({ name, plugins }: NetworkConfigList): string | undefined {
   const [first] = plugins;
   const bridge = bridgeOf(name);
-  return first?.type === "bridge" && first.json.bridge === bridge ? bridge : undefined;
+  // A bridge that was named was there before.
+  const isOwn = first?.type === "bridge" && first.json.bridge === bridge &&
+    first.json.removeEmptyBridge === true;
+  return isOwn ? bridge : undefined;
 }
 
 function requireCreated(name: string, file: string, list: NetworkConfigList): void {

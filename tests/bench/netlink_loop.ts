@@ -59,7 +59,7 @@ export class NetlinkLoop {
       if (EVERYWHERE === undefined) throw new Error("there is no network of all addresses");
       this.#change(inside, [
         setLink({ up: true }, LOOPBACK),
-        addAddress(address, false, index),
+        addAddress({ address }, index),
         setLink({ up: true }, index),
         addRoute({ kind: "add-route", device: "eth0", dst: EVERYWHERE, gateway }, index),
       ]);

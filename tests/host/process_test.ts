@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunCommand } from "../../lib/host/command.ts";
 import { isRunning, readProcesses } from "../../lib/host/process.ts";
+import { until } from "../until.ts";
 import "../open_libc.ts";
 
 /** The output of `cat`. */
@@ -30,15 +31,20 @@ Deno.test("processes are read with their start, and missing ones are left out", 
 });
 
 Deno.test("a process that has ended is not running, even before its parent notices", async () => {
-  const script = "sleep 0 & echo $!; exec sleep 60";
+  // A shell would notice: the child ends after its parent has become another program.
+  const script =
+    '(while read -r name </proc/$$/comm && [ "$name" = sh ]; do :; done) & echo $!; exec sleep 60';
   const parent = new Deno.Command("sh", { args: ["-c", script], stdout: "piped" }).spawn();
   try {
     const reader = parent.stdout.getReader();
     const { value } = await reader.read();
     await reader.cancel();
     const pid = Number(new TextDecoder().decode(value));
-    let seen = await readProcesses([pid]);
-    while (!seen.get(pid)?.isZombie) seen = await readProcesses([pid]);
+    let seen: Awaited<ReturnType<typeof readProcesses>> = new Map();
+    await until(async () => {
+      seen = await readProcesses([pid]);
+      return seen.get(pid)?.isZombie === true;
+    });
     assertEquals(isRunning(seen, { pid, start: undefined }), false);
   } finally {
     parent.kill("SIGKILL");

@@ -1,7 +1,5 @@
 import { assertEquals } from "@std/assert";
 import { factsNow } from "../../lib/host/file_facts.ts";
-import { openLibc } from "../../lib/host/libc.ts";
-import { LIBC } from "../../lib/host/libc_constants.ts";
 import { readTextIfThere, readTextNow, wholeFileNow } from "../../lib/host/read_file.ts";
 import { HAS_LIBC } from "../open_libc.ts";
 import { need } from "../root/need.ts";
@@ -16,12 +14,17 @@ function read(path: string) {
   return typeof whole === "object" ? { facts: whole.facts, bytes: whole.bytes.slice() } : whole;
 }
 
-/** The number that the next open file gets: the lowest that is free. */
-function nextDescriptor(): number {
-  const libc = openLibc();
-  const fd = libc.open("/dev/null", LIBC.O_RDONLY | LIBC.O_CLOEXEC);
-  libc.close(fd);
-  return fd;
+/** Which of these files are open. Files of other tests in this process come and go. */
+function openAmong(isMeant: (path: string) => boolean): readonly string[] {
+  return Array.from(Deno.readDirSync("/proc/self/fd")).flatMap(({ name }) => {
+    try {
+      const path = Deno.readLinkSync(`/proc/self/fd/${name}`);
+      return isMeant(path) ? [path] : [];
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
+  });
 }
 
 Deno.test({
@@ -55,7 +58,12 @@ Deno.test({
       await Deno.writeFile(`${dir}/large`, new Uint8Array(64 * 1024));
       await new Deno.Command("mkfifo", { args: [`${dir}/fifo`] }).output();
       using _socket = Deno.listen({ transport: "unix", path: `${dir}/socket` });
-      const before = nextDescriptor();
+      const kernelFiles = ["/proc/self/stat", "/sys/kernel/mm/ksm/run", "/dev/zero"];
+      const isMeant = (path: string) =>
+        path.startsWith(`${dir}/`) || path === `/proc/${Deno.pid}/stat` || kernelFiles.includes(path);
+      const canary = Deno.openSync(`${dir}/large`);
+      assertEquals(openAmong(isMeant), [`${dir}/large`], "what is open is seen");
+      canary.close();
       for (const name of ["none", "none/none", "dangling", "x".repeat(256)]) {
         assertEquals(read(`${dir}/${name}`), undefined, name);
       }
@@ -63,10 +71,10 @@ Deno.test({
         assertEquals(read(`${dir}/${name}`), "unknown", name);
       }
       // The kernel says no size of these, or a wrong one.
-      for (const path of ["/proc/self/stat", "/sys/kernel/mm/ksm/run", "/dev/zero"]) {
+      for (const path of kernelFiles) {
         assertEquals(read(path), "unknown", path);
       }
-      assertEquals(nextDescriptor(), before);
+      assertEquals(openAmong(isMeant), []);
       assertEquals(readTextNow(`${dir}/large`)?.length, 64 * 1024);
       assertEquals(readTextNow(`${dir}/fifo`), undefined);
     }),

@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
+import { findLink } from "../../lib/kernel/links.ts";
 import type { AddRoute, Operation } from "../../lib/kernel/operation.ts";
+import { until } from "../until.ts";
 import type { TestedKernel } from "./kernels.ts";
-import { cidr, inside, ip, ipJson, MAC, type World, worldTest } from "./world.ts";
+import { cidr, inside, ip, ipJson, MAC, OTHER_MAC, type World, worldTest } from "./world.ts";
 
 const DEVICE = [
   { kind: "create-bridge", name: "br0", mac: MAC },
@@ -93,6 +95,26 @@ export function addressSuite(tested: TestedKernel): void {
     }
     await world.apply(host, address("10.1.2.4/24", true));
     assertEquals((await addresses(host)).length, 3);
+  });
+
+  test("duplicates of an address are searched for only if that is asked for, and are seen", async (world) => {
+    const { host, pod, kernel } = world;
+    const peer = { name: "v1", mac: OTHER_MAC, netns: pod };
+    const accept = (device: string) => [{ name: `net/ipv6/conf/${device}/accept_dad`, value: "1" as const }];
+    await world.apply(host, { kind: "create-veth", name: "v0", mac: MAC, peer });
+    await kernel.apply([{ kind: "set-link", name: "v1", up: true }], { netns: pod, sysctls: accept("v1") });
+    const own = (device: string, text: string, detectsDuplicates: boolean) =>
+      ({ kind: "add-address", device, address: cidr(text), detectsDuplicates }) as const;
+    await kernel.apply([own("v0", "fd00::5/64", false)], { netns: host, sysctls: accept("v0") });
+    await world.apply(pod, own("v1", "fd00::5/64", true), own("v1", "fd00::6/64", true));
+    const states = async () => {
+      const link = await findLink(kernel, "v1", { netns: pod });
+      const shown = (link?.addresses ?? []).filter(({ address }) => address.startsWith("fd00"));
+      return Object.fromEntries(shown.map(({ address, state = "usable" }) => [address, state]));
+    };
+    assertEquals(Object.values(await states()).includes("usable"), false);
+    await until(async () => !Object.values(await states()).includes("tentative"));
+    assertEquals(await states(), { "fd00::5/64": "duplicate", "fd00::6/64": "usable" });
   });
 
   test("an address is removed, and one that is missing, or its device, is reported", async (world) => {

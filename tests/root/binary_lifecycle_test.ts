@@ -243,7 +243,7 @@ binaryTest(
     await world.list([{ type: "bridge", bridge: world.bridge, mtu: "wide", ipam }], {
       name: `${world.network}-c`,
     });
-    const bad = ["--network", world.network, "--network", `${world.network}-c`];
+    const bad = ["--allow-overlap", "--network", world.network, "--network", `${world.network}-c`];
     const refused = await world.refused(1, ["run", "--id", world.id("late"), ...bad]);
     assertEquals({ network: refused.network, plugin: refused.plugin, verb: refused.verb }, {
       network: `${world.network}-c`,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Result } from "../../lib/cni/result.ts";
-import { runCommand } from "../../lib/host/command.ts";
+import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { statOf } from "../../lib/host/file.ts";
 import { netnsId } from "../../lib/host/netns.ts";
 import { until } from "../until.ts";
@@ -397,11 +397,12 @@ Deno.test({
     const netns = await world.netns("a");
     const call = callOf(world, netns);
     const programs: string[] = [];
-    const add = () =>
-      callBuiltin("bridge", { ...call, verb: "ADD" }, (request) => {
-        programs.push(request.program);
-        return runCommand(request);
-      });
+    // One way to run programs, as in a process: the first ADD looks whether the host forwards.
+    const run: RunCommand = (request) => {
+      programs.push(request.program);
+      return runCommand(request);
+    };
+    const add = () => callBuiltin("bridge", { ...call, verb: "ADD" }, run);
     resultOf(await add());
     await done({ ...call, verb: "DEL" });
     programs.length = 0;

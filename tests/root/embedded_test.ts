@@ -162,3 +162,22 @@ onMachine("pods of other networks of podwire cannot reach it, but its published 
   assertEquals(await seenOnce(other.netns, web.ips[0], 80), undefined);
   assert(await seenAs(other.netns, "192.0.2.1", 8080) !== undefined);
 });
+
+onMachine(
+  "a machine keeps the default route that a router advertises when it begins to forward",
+  async (machine) => {
+    const { world } = machine;
+    const acceptRa = "/proc/sys/net/ipv6/conf/up0/accept_ra";
+    await world.sh(
+      `sysctl -wq net.ipv6.conf.all.forwarding=0 && echo 1 >${acceptRa} &&
+    ip -6 route add default via fe80::1 dev up0 proto ra`,
+    );
+    await machine.run("web");
+    assertEquals(await world.sh(`cat /proc/sys/net/ipv6/conf/all/forwarding ${acceptRa}`), "1\n2\n");
+    assertStringIncludes(await world.sh("ip -6 route show default"), "via fe80::1 dev up0 proto ra");
+    // A value that the administrator has chosen stays.
+    await world.sh(`sysctl -wq net.ipv6.conf.all.forwarding=0 && echo 0 >${acceptRa}`);
+    await machine.run("two");
+    assertEquals(await world.sh(`cat /proc/sys/net/ipv6/conf/all/forwarding ${acceptRa}`), "1\n0\n");
+  },
+);

@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin, resultOf } from "./builtin_call.ts";
+import { until } from "../until.ts";
 import { sh } from "./builtin_world.ts";
 import { inMasterWorld, MAC, type MasterWorld, OTHER_MAC } from "./master_world.ts";
 import { CNI_1_1_1, CNI_1_9_1 } from "./need.ts";
@@ -108,11 +109,19 @@ function entriesIn(text = ""): unknown[] {
   );
 }
 
+/** Waits until the kernel has found no duplicates: only then an address has its route. Without a carrier it does not look for them. */
+async function settled(netns: string, ifName: string): Promise<void> {
+  const script =
+    `! ip -o link show dev ${ifName} | grep -q LOWER_UP || ip -6 -o addr show dev ${ifName} tentative`;
+  await until(async () => await sh(script, netns) === "");
+}
+
 /** What is in the namespace of the container, and what the master looks like. */
 async function stateOf(
   { netns = "", ifName = "" }: Omit<Call, "verb">,
   world: MasterWorld,
 ): Promise<unknown> {
+  await settled(netns, ifName);
   const [links, routes, routes6, neighbours, rules, sysctls = ""] = await answersIn(netns, ifName);
   const [master] = JSON.parse(await sh(`ip -d -j link show dev ${world.master}`));
   const text = JSON.stringify({

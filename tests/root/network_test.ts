@@ -116,6 +116,26 @@ sandboxTest(
   },
 );
 
+sandboxTest("a bridge that is there is not taken for that of a new network", async (world) => {
+  const podwire = world.podwire({ pluginDirs: [CNI_1_9_1] });
+  const name = unique("b");
+  const bridge = `pw-${name}`;
+  await world.sh("ip link add $1 type bridge", bridge);
+  try {
+    const { kind, msg } = await failing(() => podwire.createNetwork({ name }));
+    assertEquals([kind, msg], [
+      "conflict",
+      `Cannot create the network "${name}": there is an interface "${bridge}"`,
+    ]);
+    assertEquals(files(world), []);
+    await podwire.createNetwork({ name, options: { bridge } });
+    await podwire.removeNetwork(name);
+    assert((await links()).includes(bridge));
+  } finally {
+    await world.sh("ip link delete $1", bridge);
+  }
+});
+
 sandboxTest(
   "the embedded network is neither created nor removed, and its subnets stay its own",
   async (world) => {
