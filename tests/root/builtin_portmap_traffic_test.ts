@@ -92,6 +92,9 @@ for (const backend of BACKENDS) {
   });
 }
 
+/** The original plugin ends connections to a UDP port of whichever address: no other test may have this one. */
+const UDP_PORT = 18_253;
+
 async function seenFromHere(address: string, port: number): Promise<string | undefined> {
   const script = `exec 3<>/dev/tcp/${address}/${port} && read -r line <&3 && echo "$line"`;
   const { code, stdout } = await runCommand({ program: "timeout", args: ["5", "bash", "-c", script] });
@@ -120,13 +123,13 @@ for (const backend of BACKENDS) {
     fn: inWorld(async (world) => {
       const out = await outside(world);
       const [a, b] = [await bridgePod(world, "a", 2), await bridgePod(world, "b", 3)];
-      const mapping = { hostPort: 18053, containerPort: PORT, protocol: "udp" };
+      const mapping = { hostPort: UDP_PORT, containerPort: PORT, protocol: "udp" };
       const config = { ...ports(mapping), backend };
       const [first, second] = [portmapOf(world, "a", a, config), portmapOf(world, "b", b, config)];
       await using _a = await echoServer(a.netns, PORT, "a");
       await using _b = await echoServer(b.netns, PORT, "b");
-      await using client4 = new DatagramClient(out.netns, `${out.v4}.1`, 18053);
-      await using client6 = new DatagramClient(out.netns, `${out.v6}1`, 18053);
+      await using client4 = new DatagramClient(out.netns, `${out.v4}.1`, UDP_PORT);
+      await using client6 = new DatagramClient(out.netns, `${out.v6}1`, UDP_PORT);
       // Before any rule: the kernel tracks a connection to this machine itself.
       assertEquals([await client4.ask(), await client6.ask()], ["silence", "silence"]);
       assertDone(await OURS({ ...first, verb: "ADD" }));
@@ -150,31 +153,31 @@ for (const backend of BACKENDS) {
       const [a, b] = [await bridgePod(world, "a", 2), await bridgePod(world, "b", 3)];
       await sh(`ip route add ${out.v4}.0/24 via ${world.subnet4}.1 2>/dev/null || :`, a.netns);
       const on = (hostIP: string) => ({
-        ...ports({ hostPort: 18053, containerPort: PORT, protocol: "udp", hostIP }),
+        ...ports({ hostPort: UDP_PORT, containerPort: PORT, protocol: "udp", hostIP }),
         backend,
       });
       const first = portmapOf(world, "a", a, on(`${out.v4}.1`));
       const second = portmapOf(world, "b", b, on(`${out.v4}.9`));
       await using _a = await echoServer(a.netns, PORT, "a");
       await using _b = await echoServer(b.netns, PORT, "b");
-      await using _out = await echoServer(out.netns, 18053, "out");
+      await using _out = await echoServer(out.netns, UDP_PORT, "out");
       assertDone(await OURS({ ...second, verb: "ADD" }));
-      await using transit = new DatagramClient(a.netns, `${out.v4}.2`, 18053);
-      await using other = new DatagramClient(out.netns, `${out.v4}.9`, 18053);
+      await using transit = new DatagramClient(a.netns, `${out.v4}.2`, UDP_PORT);
+      await using other = new DatagramClient(out.netns, `${out.v4}.9`, UDP_PORT);
       assertEquals([await transit.ask(), await other.ask()], [`out ${world.subnet4}.2`, `b ${out.v4}.2`]);
-      const kept = await flows(18053, out);
+      const kept = await flows(UDP_PORT, out);
       assertEquals(kept.length, 2, kept.join("\n"));
       const shown: number[] = [];
       const isSelected = ({ port }: Flow) => shown.push(port) === 0;
-      assertEquals(await removeFlows(runCommand, { family: 4, port: 18053, isSelected }), 0);
+      assertEquals(await removeFlows(runCommand, { family: 4, port: UDP_PORT, isSelected }), 0);
       // The kernel itself leaves out the others.
-      assert(shown.length >= 2 && shown.every((port) => port === 18053), shown.join(" "));
+      assert(shown.length >= 2 && shown.every((port) => port === UDP_PORT), shown.join(" "));
       assertDone(await OURS({ ...first, verb: "ADD" }));
-      await using client = new DatagramClient(out.netns, `${out.v4}.1`, 18053);
+      await using client = new DatagramClient(out.netns, `${out.v4}.1`, UDP_PORT);
       assertEquals(await client.ask(), `a ${out.v4}.2`);
-      assertEquals((await flows(18053, out)).length, 3);
+      assertEquals((await flows(UDP_PORT, out)).length, 3);
       assertDone(await OURS({ ...first, verb: "DEL" }));
-      assertEquals(await flows(18053, out), kept);
+      assertEquals(await flows(UDP_PORT, out), kept);
     }),
   });
 
