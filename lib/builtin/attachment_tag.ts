@@ -29,6 +29,16 @@ export async function attachmentTag(attachment: TaggedAttachment): Promise<strin
   return `${await networkTag(network)}-${(await sha512(`${ifName}:${containerId}`)).slice(0, 16)}`;
 }
 
+/** Returns what says of a comment or an alias whether it has the tag of an attachment of the network that is not among these. */
+export async function staleTags(
+  network: string,
+  valid: readonly TaggedAttachment[],
+): Promise<(text: string) => boolean> {
+  const ours = `${await networkTag(network)}-`;
+  const keep = await Promise.all(valid.map(attachmentTag));
+  return (text) => text.startsWith(ours) && !keep.some((tag) => text.startsWith(tag));
+}
+
 /**
  * Returns the tag with names for people after it. It equals, byte for byte, the comment that the bridge plugin of the CNI
  * plugins project writes into its nftables rules, so that each of the two plugins finds the rules of the other.

@@ -8,7 +8,7 @@ import { ShapingError } from "../kernel/kernel.ts";
 import { findLink, ifbsOfHost, removeLink } from "../kernel/links.ts";
 import type { Incoming, RateLimit, ShapingChange } from "../kernel/shaping.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
-import { attachmentTag, networkTag } from "./attachment_tag.ts";
+import { staleTags } from "./attachment_tag.ts";
 import { type Bandwidth, type BandwidthConfig, readBandwidthConfig } from "./bandwidth_config.ts";
 import { addIfb, ifbNames, removeOwnIfbs } from "./bandwidth_ifb.ts";
 import { isAbsurd, isSameLimit, rateLimit, uncutLimit } from "./bandwidth_limit.ts";
@@ -16,7 +16,7 @@ import { wrong } from "./link_check.ts";
 import { hostOf, requireUsable, tagged } from "./pair_attachment.ts";
 import { requirePrevResult } from "./prev_result.ts";
 import { Undo } from "./undo.ts";
-import { validAttachments } from "./valid_attachments.ts";
+import { validTagged } from "./valid_attachments.ts";
 
 /**
  * Limits what a container receives and sends, as the bandwidth plugin of the CNI plugins project does: each of the two can
@@ -187,11 +187,9 @@ async function del(request: PluginRequest): Promise<void> {
 async function gc(request: PluginRequest): Promise<void> {
   const { run, signal } = request;
   const kernel = kernelFor(run);
-  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
-  const ours = `${await networkTag(request.name)}-`;
-  const keep = await Promise.all(valid.map(attachmentTag));
+  const isStale = await staleTags(request.name, validTagged(request));
   for (const { name, alias } of await ifbsOfHost(kernel, { signal })) {
-    if (!alias.startsWith(ours) || keep.some((tag) => alias.startsWith(tag))) continue;
+    if (!isStale(alias)) continue;
     request.log(`bandwidth: removed ${name}, which no attachment holds`);
     await removeLink(kernel, name, { signal });
   }

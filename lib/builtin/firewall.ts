@@ -1,23 +1,24 @@
 import type { Ip } from "../cni/address.ts";
+import { FAMILIES } from "../cni/default_route.ts";
 import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { atLeast, SPEC_VERSIONS } from "../cni/version.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { all } from "./all.ts";
-import { attachmentComment, attachmentTag, networkTag } from "./attachment_tag.ts";
+import { attachmentComment, attachmentTag, staleTags } from "./attachment_tag.ts";
 import { attachedAddresses } from "./attached_addresses.ts";
 import { type FirewallConfig, readFirewallConfig, readFirewallTeardown } from "./firewall_config.ts";
 import { checkRules, makeRules, removeRules, worksHere } from "./firewall_rules.ts";
 import { addressesOfResult, bridgeOfResult, type FirewallNeeds } from "./firewall_needs.ts";
 import { addSource, firewalldRuns, hasSource, refuseStrictForwarding, removeSource } from "./firewalld.ts";
-import { FAMILIES } from "./iptables.ts";
+
 import { closedChains, forwardChains } from "./forward_chains.ts";
 import { wrong } from "./link_check.ts";
 import { hostOf, tagged } from "./pair_attachment.ts";
 import { requirePrevResult } from "./prev_result.ts";
 import { Undo } from "./undo.ts";
-import { validAttachments } from "./valid_attachments.ts";
+import { validTagged } from "./valid_attachments.ts";
 
 /**
  * Lets the packets of a container pass where the machine stops forwarded packets, and keeps bridges apart, as the firewall
@@ -190,11 +191,8 @@ function hostInterfaces(request: PluginRequest): readonly string[] {
 async function gc(request: PluginRequest): Promise<void> {
   const { backend, ingressPolicy } = readFirewallTeardown(request.config);
   if (backend === "none") return;
-  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
-  const keep = await Promise.all(valid.map(attachmentTag));
-  const ours = `${await networkTag(request.name)}-`;
   await removeRules(hostOf(request), {
-    isOwn: (comment) => comment.startsWith(ours) && !keep.some((tag) => comment.startsWith(tag)),
+    isOwn: await staleTags(request.name, validTagged(request)),
     addresses: [],
     ...(ingressPolicy === "open" ? {} : { isOwnLink: () => false }),
   });

@@ -1,6 +1,7 @@
 import { bitsOf, formatIp, type Ip } from "../cni/address.ts";
+import type { Family } from "../cni/default_route.ts";
 import { addressesOfFamily, CHAINS, type FirewallNeeds, type FirewallRemoval } from "./firewall_needs.ts";
-import { commentIn, deletion, type Family, quote, withoutComment } from "./iptables.ts";
+import { commentIn, deletion, quote, withoutComment } from "./iptables.ts";
 import { wrong } from "./link_check.ts";
 
 const COMMENTS = {

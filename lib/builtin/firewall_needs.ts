@@ -1,7 +1,7 @@
 import { type Ip, parseCidr } from "../cni/address.ts";
+import type { Family } from "../cni/default_route.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
-import type { Family } from "./iptables.ts";
 
 /** The chains of the plugin beside the one of the administrator. */
 export const CHAINS = {

@@ -1,3 +1,4 @@
+import { FAMILIES, type Family } from "../cni/default_route.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { all } from "./all.ts";
 import type { FirewallBackend } from "./firewall_config.ts";
@@ -12,7 +13,7 @@ import {
   openForwardChains,
 } from "./forward_chains.ts";
 import type { Host } from "./host.ts";
-import { changeListed, FAMILIES, type Family, listIptables } from "./iptables.ts";
+import { changeListed, listIptables } from "./iptables.ts";
 import { checkIsolation, isolatedDevices, isolatingLines, joiningLines } from "./isolation_iptables.ts";
 import { holdIsolation, lockIsolation, unusedDevices } from "./isolation_use.ts";
 import { wrong } from "./link_check.ts";

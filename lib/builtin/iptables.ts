@@ -1,16 +1,12 @@
+import type { Family } from "../cni/default_route.ts";
 import { HostError, runOk } from "../host/command.ts";
 import { all } from "./all.ts";
 import type { Host } from "./host.ts";
 
-/** The families of addresses; each has its own program. */
-export const FAMILIES = [4, 6] as const;
-
-/** One of {@linkcode FAMILIES}. */
-export type Family = typeof FAMILIES[number];
-
 /** A table of iptables. */
 export type IptablesTable = "nat" | "filter";
 
+/** Each family of addresses has its own. */
 const PROGRAMS = { 4: "iptables", 6: "ip6tables" } as const;
 
 /** If another process removes a rule between the listing and the change, the whole change fails. */

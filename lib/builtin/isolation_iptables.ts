@@ -1,6 +1,7 @@
+import type { Family } from "../cni/default_route.ts";
 import { hasChain, positionOf } from "./firewall_iptables.ts";
 import { CHAINS, type Isolation } from "./firewall_needs.ts";
-import { commentIn, deletion, type Family, withoutComment } from "./iptables.ts";
+import { commentIn, deletion, withoutComment } from "./iptables.ts";
 import { wrong } from "./link_check.ts";
 
 const { forward, stage1, stage2 } = CHAINS;

@@ -6,14 +6,14 @@ import { nsProblem } from "../host/netns.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { removeLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
-import { attachmentTag, isTag, networkTag } from "./attachment_tag.ts";
+import { attachmentTag, isTag, staleTags } from "./attachment_tag.ts";
 import { containerOperations, type ContainerPlan, enableIpv6Sysctls, needCidr } from "./container_plan.ts";
 import type { LinkTeardown } from "./link_config.ts";
 import { makeLink, type WantedLink } from "./make_link.ts";
 import { linksEverywhere } from "./links_everywhere.ts";
 import { hostOf, reserveAddresses, tagged } from "./pair_attachment.ts";
 import { Undo } from "./undo.ts";
-import { validAttachments } from "./valid_attachments.ts";
+import { validTagged } from "./valid_attachments.ts";
 
 /** An attachment that consists of one interface. */
 export interface LinkAttachment extends WantedLink, LinkTeardown {
@@ -129,14 +129,8 @@ export async function collectLinks(
 ): Promise<void> {
   const host = hostOf(request);
   const kernel = kernelFor(host.run);
-  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
-  const ours = `${await networkTag(request.name)}-`;
-  const keep = await Promise.all(valid.map(attachmentTag));
-  const stale = await linksEverywhere(
-    host,
-    ({ alias, kind: of }) =>
-      of === kind && alias.startsWith(ours) && !keep.some((tag) => alias.startsWith(tag)),
-  );
+  const isStale = await staleTags(request.name, validTagged(request));
+  const stale = await linksEverywhere(host, ({ alias, kind: of }) => of === kind && isStale(alias));
   for (const { link: { name }, netns } of stale) {
     const where = netns === undefined ? "" : ` in "${netns}"`;
     request.log(`${request.config.type}: removed ${name}${where}, which no attachment holds`);

@@ -9,18 +9,11 @@ import {
   networkOf,
   parseCidr,
 } from "../cni/address.ts";
+import { FAMILIES, type Family } from "../cni/default_route.ts";
 import { all } from "./all.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import {
-  changeIptables,
-  deletion,
-  FAMILIES,
-  type Family,
-  listIptables,
-  LONGEST_COMMENT,
-  quote,
-} from "./iptables.ts";
+import { changeIptables, deletion, listIptables, LONGEST_COMMENT, quote } from "./iptables.ts";
 
 const MULTICAST = { 4: "224.0.0.0/4", 6: "ff00::/8" } as const;
 

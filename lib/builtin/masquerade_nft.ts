@@ -1,6 +1,6 @@
 import { type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
 import { baseOf, HostError, type RunCommand } from "../host/command.ts";
-import { attachmentComment, attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { attachmentComment, attachmentTag, staleTags, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
 import { changeNft, nft, type NftRule } from "./nft.ts";
 
@@ -93,10 +93,8 @@ export async function collectNftRules(
   network: string,
   valid: readonly TaggedAttachment[],
 ): Promise<void> {
-  const ours = await networkTag(network);
-  const keep = new Set(await Promise.all(valid.map(attachmentTag)));
-  const tagOf = ({ comment }: TaggedRule) => comment.slice(0, comment.indexOf(","));
-  await removeRules(host, (rule) => rule.comment.startsWith(`${ours}-`) && !keep.has(tagOf(rule)));
+  const isStale = await staleTags(network, valid);
+  await removeRules(host, ({ comment }) => isStale(comment));
 }
 
 async function removeRules(host: Host, select: (rule: TaggedRule) => boolean): Promise<boolean> {

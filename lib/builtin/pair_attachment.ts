@@ -6,7 +6,7 @@ import { kernelFor } from "../kernel/choose_kernel.ts";
 import { isWritable } from "../kernel/ip_lines.ts";
 import { linksByAlias, removeLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
-import { attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { staleTags, type TaggedAttachment } from "./attachment_tag.ts";
 import type { ContainerPlan } from "./container_plan.ts";
 import type { Host } from "./host.ts";
 import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
@@ -14,7 +14,7 @@ import { addMasquerade, collectMasquerade, removeMasquerade, requireMasquerade }
 import type { PairTeardown } from "./pair_config.ts";
 import { requireNetns } from "./require_netns.ts";
 import type { Undo } from "./undo.ts";
-import { validAttachments } from "./valid_attachments.ts";
+import { validTagged } from "./valid_attachments.ts";
 
 /**
  * Refuses a request whose namespace is not there, and one with a word that `ip` would not take as it is.
@@ -126,10 +126,8 @@ export async function collectPairs(
 ): Promise<void> {
   const host = hostOf(request);
   const kernel = kernelFor(host.run);
-  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
-  const ours = `${await networkTag(request.name)}-`;
-  const keep = await Promise.all(valid.map(attachmentTag));
-  const isStale = (alias: string) => alias.startsWith(ours) && !keep.some((tag) => alias.startsWith(tag));
+  const valid = validTagged(request);
+  const isStale = await staleTags(request.name, valid);
   for (const name of await linksByAlias(kernel, isStale, host)) {
     request.log(`${request.config.type}: removed ${name}, which no attachment holds`);
     await removeLink(kernel, name, host);

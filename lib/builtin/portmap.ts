@@ -24,7 +24,7 @@ import { readPortmapConfig, readPortsToRemove } from "./portmap_config.ts";
 import { requirePrevResult } from "./prev_result.ts";
 import { forgetFlowsBefore, forgetFlowsOf } from "./stale_flows.ts";
 import { Undo } from "./undo.ts";
-import { validAttachments } from "./valid_attachments.ts";
+import { validTagged } from "./valid_attachments.ts";
 
 /**
  * Leads ports of the host to a container, as the portmap plugin of the CNI plugins project does: each of the two can check
@@ -175,6 +175,6 @@ async function status(request: PluginRequest): Promise<void> {
 }
 
 async function gc(request: PluginRequest): Promise<void> {
-  const valid = validAttachments(request.config).map((one) => ({ ...one, network: request.name }));
+  const valid = validTagged(request);
   await collectForwarding(hostOf(request), request.name, valid);
 }

@@ -1,3 +1,4 @@
+import { FAMILIES } from "../cni/default_route.ts";
 import type { Family } from "../cni/default_route.ts";
 import { all } from "./all.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
@@ -10,15 +11,7 @@ import {
   wantedPorts,
 } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import {
-  changeIptables,
-  changeListed,
-  deletion,
-  FAMILIES,
-  listIptables,
-  LONGEST_COMMENT,
-  quote,
-} from "./iptables.ts";
+import { changeIptables, changeListed, deletion, listIptables, LONGEST_COMMENT, quote } from "./iptables.ts";
 import { forwardingLines, type ForwardingRules, readForwarding } from "./portmap_chain.ts";
 import { DNAT, dnatChain, entriesOf, entrySpans, frameLines, isEntryOf, markingOf } from "./portmap_frame.ts";
 

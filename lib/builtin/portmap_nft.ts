@@ -1,6 +1,6 @@
 import { formatIp, type Ip } from "../cni/address.ts";
 import { FAMILIES, type Family } from "../cni/default_route.ts";
-import { attachmentTag, networkTag, type TaggedAttachment } from "./attachment_tag.ts";
+import { attachmentTag, staleTags, type TaggedAttachment } from "./attachment_tag.ts";
 import {
   type Forwarding,
   includesIp,
@@ -143,11 +143,8 @@ export async function collectPortsOfNft(
   network: string,
   valid: readonly TaggedAttachment[],
 ): Promise<void> {
-  const ours = `${await networkTag(network)}-`;
-  const keep = await Promise.all(valid.map(attachmentTag));
+  const isStale = await staleTags(network, valid);
   await removeFrom(host, (rules) => {
-    const isStale = (comment: string) =>
-      comment.startsWith(ours) && !keep.some((tag) => comment.startsWith(tag));
     const stale = rules.filter(({ comment = "" }) => isStale(comment));
     return stale.flatMap((rule) => {
       const address = rule.chain === ATTACHMENTS ? targetOf(rule) : undefined;

@@ -1,5 +1,7 @@
 import type { JsonObject } from "../cni/json.ts";
 import { openObjectOf } from "../cni/shape.ts";
+import type { PluginRequest } from "../plugin/serve.ts";
+import type { TaggedAttachment } from "./attachment_tag.ts";
 import { nonEmpty, optionalList, present, readConfig, TEXT } from "./config_shape.ts";
 
 /** An attachment that the runtime still knows. */
@@ -24,4 +26,13 @@ const ATTACHMENTS = openObjectOf({
 export function validAttachments(config: JsonObject): ValidAttachment[] {
   const attachments = readConfig(ATTACHMENTS, config)[KEY];
   return attachments.map(({ containerID, ifname = "" }) => ({ containerId: containerID, ifName: ifname }));
+}
+
+/**
+ * Returns the same as attachments to the network of a GC.
+ *
+ * @throws {CniError} as {@linkcode validAttachments}
+ */
+export function validTagged({ config, name }: Pick<PluginRequest, "config" | "name">): TaggedAttachment[] {
+  return validAttachments(config).map((one) => ({ ...one, network: name }));
 }
