@@ -147,10 +147,12 @@ export class CatalogReader {
 
   /** Whether `network create` made all files: such networks stand beside the embedded one. The last usable content counts. */
   async #areCreated(loaded: readonly LoadedFile[]): Promise<boolean> {
-    if (loaded.length === 0) return true;
+    // Nearly always this decides, and the memory need not be looked at.
+    if (loaded.some(({ list }) => list !== undefined && !isCreated(list))) return false;
+    const unusable = loaded.filter(({ list }) => list === undefined);
+    if (unusable.length === 0) return true;
     const { files } = await this.#memory.recall();
-    return loaded.every(({ file, list }) => {
-      if (list !== undefined) return isCreated(list);
+    return unusable.every(({ file }) => {
       const text = files.get(nameOf(file))?.text;
       return text !== undefined && isCreated(parseConfigList(text));
     });

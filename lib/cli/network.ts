@@ -1,12 +1,11 @@
 import type { CatalogEntry } from "../catalog/entry.ts";
 import { printJson } from "../cni/json.ts";
-import { oneLine } from "../host/log.ts";
 import type { Network } from "../network/view_network.ts";
 import { entryToJson, networkToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { forEachOperand } from "./for_each_operand.ts";
 import { openPodwire } from "./open.ts";
-import { table } from "./table.ts";
+import { fieldLines, table } from "./table.ts";
 
 /** `podwire networks` */
 export async function networks(input: CommandInput): Promise<number> {
@@ -88,5 +87,5 @@ function networkText(network: Network): string {
       `${mac === null ? "" : `, ${mac}`}${state === "attached" ? "" : ` (${state})`}`,
     ]),
   ];
-  return rows.map(([key = "", value = ""]) => `${key.padEnd(8)} ${oneLine(value)}\n`).join("");
+  return fieldLines(rows);
 }

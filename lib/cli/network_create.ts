@@ -2,16 +2,13 @@ import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
 import { readTextIfThere } from "../host/file.ts";
 import { fillRequest, NetworkProblem, planNetwork } from "../network/network_plan.ts";
-import { DRIVERS, type NetworkRequest } from "../network/network_request.ts";
+import { DRIVERS, LARGEST_MTU, LARGEST_VLAN, type NetworkRequest } from "../network/network_request.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { networkToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
 import { pair, positive } from "./flag_value.ts";
 import { openPodwire } from "./open.ts";
 import { logger } from "./settings.ts";
-
-const LARGEST_MTU = 65_535;
-const LARGEST_VLAN = 4094;
 
 /** The flags of the members, where they have another name. */
 const FLAGS: Partial<Record<keyof NetworkRequest, string>> = {

@@ -3,12 +3,11 @@ import { defaultRoutesOf } from "../cni/default_route.ts";
 import type { CniError } from "../cni/error.ts";
 import { type JsonObject, printJson } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
-import { oneLine } from "../host/log.ts";
 import { sandboxToJson } from "../runtime/json_view.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
-import { table } from "./table.ts";
+import { fieldLines, table } from "./table.ts";
 
 const SHORT_ID = 12;
 
@@ -37,7 +36,7 @@ function sandboxText(sandbox: Sandbox): string {
       return ["network", `${name} on ${ifName}: ${addresses(result)}${defaultRoute(result)}`];
     }),
   ];
-  return rows.map(([key = "", value = ""]) => `${key.padEnd(8)} ${oneLine(value)}\n`).join("");
+  return fieldLines(rows);
 }
 
 function addresses(result: JsonObject): string {

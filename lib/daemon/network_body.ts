@@ -1,9 +1,7 @@
 import { flag, integer, listOf, mapOf, objectOf, oneOf, type Shape, text } from "../cni/shape.ts";
-import { DRIVERS, type NetworkRequest } from "../network/network_request.ts";
+import { DRIVERS, LARGEST_MTU, LARGEST_VLAN, type NetworkRequest } from "../network/network_request.ts";
 
 const TEXTS = listOf(text());
-const LARGEST_MTU = 65_535;
-const LARGEST_VLAN = 4094;
 
 /** The body of `POST /v1/networks`: the options of `network create`, as JSON. */
 export const NETWORK_BODY: Shape<NetworkRequest> = objectOf({ name: text() }, {

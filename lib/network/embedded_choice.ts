@@ -22,6 +22,7 @@ import { findLink } from "../kernel/links.ts";
 import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
 import { chooseSubnet, EMBEDDED_POOLS } from "./choose_subnet.ts";
 import { subnetsOfHost } from "./host_subnets.ts";
+import { LARGEST_MTU } from "./network_request.ts";
 import { relation } from "./subnet.ts";
 import { describeTaken, overlapsOf } from "./taken_subnet.ts";
 
@@ -34,7 +35,6 @@ export interface EmbeddedChooserContext {
 }
 
 const KIND = "podwire.embedded.v1";
-const LARGEST_MTU = 65_535;
 /** Ethernet: the kernel takes it without being asked. */
 const USUAL_MTU = 1500;
 

@@ -13,7 +13,14 @@ import {
 } from "../cni/address.ts";
 import { CniError } from "../cni/error.ts";
 import { validateInterfaceName, validateNetworkName } from "../cni/name.ts";
-import { DRIVER_OPTIONS, DRIVERS, type NetworkDriver, type NetworkRequest } from "./network_request.ts";
+import {
+  DRIVER_OPTIONS,
+  DRIVERS,
+  LARGEST_MTU,
+  LARGEST_VLAN,
+  type NetworkDriver,
+  type NetworkRequest,
+} from "./network_request.ts";
 import { fillTemplate, TemplateError } from "./config_template.ts";
 import { relation } from "./subnet.ts";
 
@@ -71,8 +78,6 @@ const LARGEST_FILE_NAME = 255;
 const EXTENSION = ".conflist";
 const SMALLEST_MTU = 68;
 const SMALLEST_IPV6_MTU = 1280;
-const LARGEST_MTU = 65_535;
-const LARGEST_VLAN = 4094;
 /** The network of the machine without configuration. */
 export const RESERVED_NAME = "podwire";
 

@@ -4,6 +4,12 @@ export const DRIVERS = ["bridge", "macvlan", "ipvlan", "ptp"] as const;
 /** One of {@linkcode DRIVERS}. */
 export type NetworkDriver = typeof DRIVERS[number];
 
+/** The largest packet that a link can have, in bytes. */
+export const LARGEST_MTU = 65_535;
+
+/** The highest number of a VLAN (IEEE 802.1Q). */
+export const LARGEST_VLAN = 4094;
+
 /** A network to create. */
 export interface NetworkRequest {
   /** Its name, as in its configuration: letters, digits, `_`, `.` and `-`. */
