@@ -2,7 +2,7 @@ import type { CallOptions } from "../async/call_options.ts";
 import { validateChain } from "../attachment/validate.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { CREATED } from "../catalog/created.ts";
-import { EMBEDDED_FILE, EMBEDDED_SUBNETS } from "../catalog/embedded_network.ts";
+import { EMBEDDED_SUBNETS } from "../catalog/embedded_network.ts";
 import { type Cidr, formatCidr } from "../cni/address.ts";
 import { type NetworkConfigList, parseConfigList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
@@ -27,7 +27,8 @@ import {
   planNetwork,
 } from "./network_plan.ts";
 import type { NetworkRequest } from "./network_request.ts";
-import { subnetsOfNetworks } from "./network_subnets.ts";
+import { EMBEDDED_NETWORK, type NetworkFile, subnetsOfNetworks } from "./network_subnets.ts";
+import { relation } from "./subnet.ts";
 import { describeTaken, overlapsOf, type TakenSubnet } from "./taken_subnet.ts";
 
 /** What {@linkcode createNetwork} works with. */
@@ -112,10 +113,8 @@ async function configOfPlan(
   const own = await subnetsOfHost(kernelFor(run), { signal });
   const shared = await sharedDevices(plan, run, signal);
   const onHost = own.filter(({ device = "" }) => !shared.all && !shared.names.includes(device));
-  const others = catalog.content.files.filter(({ file, list }) =>
-    file !== EMBEDDED_FILE && !sharesWith(plan, list)
-  );
-  const taken = [...subnetsOfNetworks(others), ...EMBEDDED, ...onHost];
+  const others = catalog.content.files.filter(({ list }) => !sharesWith(plan, list));
+  const taken = takenSubnets(others, onHost);
   const { subnets, wider } = settleSubnets(plan, taken, allowOverlap);
   return {
     config: networkConfig(plan, subnets, new Date()),
@@ -134,9 +133,8 @@ async function configOfTemplate(
       path: "template",
     });
   }
-  const others = catalog.content.files.filter((other) => other.file !== EMBEDDED_FILE);
   const onHost = await subnetsOfHost(kernelFor(run), { signal });
-  const taken = [...subnetsOfNetworks(others), ...EMBEDDED, ...onHost];
+  const taken = takenSubnets(catalog.content.files, onHost);
   const wider: TakenSubnet[] = [];
   for (const { subnet } of subnetsOfNetworks([{ file, list }])) {
     if (!allowOverlap) requireApart(subnet, taken);
@@ -163,11 +161,16 @@ function requireApart(subnet: Cidr, taken: readonly TakenSubnet[]): void {
   });
 }
 
-/** The embedded network keeps its subnets, whether it is in use or not. */
-const EMBEDDED: readonly TakenSubnet[] = EMBEDDED_SUBNETS.map((subnet) => ({
-  subnet,
-  by: "the embedded network",
-}));
+/** The embedded network keeps its usual subnets, whether it is in use, has chosen others, or is left out. */
+function takenSubnets(
+  files: readonly NetworkFile[],
+  onHost: readonly TakenSubnet[],
+): readonly TakenSubnet[] {
+  const ofNetworks = subnetsOfNetworks(files);
+  const isListed = (subnet: Cidr) => ofNetworks.some((one) => relation(one.subnet, subnet) === "equal");
+  const usual = EMBEDDED_SUBNETS.filter((subnet) => !isListed(subnet));
+  return [...ofNetworks, ...usual.map((subnet) => ({ subnet, by: EMBEDDED_NETWORK })), ...onHost];
+}
 
 function requireFreeName(name: string, { content }: Catalog): void {
   const holder = content.files.find(({ list }) => list?.name === name);

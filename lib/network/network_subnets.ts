@@ -1,8 +1,12 @@
+import { EMBEDDED_FILE } from "../catalog/embedded_network.ts";
 import { networkOf, parseCidr } from "../cni/address.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { isArray, isObject, type Json, type JsonObject, member } from "../cni/json.ts";
 import type { CatalogFile } from "../catalog/entry.ts";
 import type { TakenSubnet } from "./taken_subnet.ts";
+
+/** What messages call the network that has no file. */
+export const EMBEDDED_NETWORK = "the embedded network";
 
 /** A network and its file. */
 export type NetworkFile = Pick<CatalogFile, "file" | "list">;
@@ -15,7 +19,9 @@ export function subnetsOfNetworks(files: readonly NetworkFile[]): readonly Taken
   return files.flatMap(({ file, list }) =>
     list === undefined ? [] : subnetTexts(list).flatMap((text) => {
       const cidr = parseCidr(text);
-      const by = `the network "${list.name}" (${file.slice(file.lastIndexOf("/") + 1)})`;
+      const by = file === EMBEDDED_FILE
+        ? EMBEDDED_NETWORK
+        : `the network "${list.name}" (${file.slice(file.lastIndexOf("/") + 1)})`;
       return cidr === undefined ? [] : [{ subnet: networkOf(cidr), by }];
     })
   );

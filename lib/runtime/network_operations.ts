@@ -1,18 +1,19 @@
 import type { CallOptions } from "../async/call_options.ts";
-import type { Catalog } from "../catalog/catalog.ts";
 import { call } from "../errors/call.ts";
 import type { CreatedNetwork } from "../network/create_network.ts";
 import type { NetworkRequest } from "../network/network_request.ts";
-import { Networks, type NetworksContext } from "../network/networks.ts";
+import { Networks } from "../network/networks.ts";
 import type { Network } from "../network/view_network.ts";
+import type { RuntimeContext } from "./context.ts";
 
 /** The operations on networks that all runtimes have in common. */
 export class NetworkOperations {
   readonly #networks: Networks;
 
-  /** `catalog` returns the networks as they are configured now. */
-  constructor(context: NetworksContext, catalog: (signal?: AbortSignal) => Promise<Catalog>) {
-    this.#networks = new Networks(context, catalog);
+  /** Called by the composition root, and by the classes that have more operations. */
+  constructor({ networks, readOnlyCatalog }: Pick<RuntimeContext, "networks" | "readOnlyCatalog">) {
+    // Read again for each call: what another process has just created has a name and a subnet already.
+    this.#networks = new Networks(networks, readOnlyCatalog);
   }
 
   /**

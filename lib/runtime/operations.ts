@@ -28,7 +28,7 @@ export class Operations extends NetworkOperations {
 
   /** `catalog` returns the networks as they are configured now. */
   constructor(context: RuntimeContext, catalog: (signal?: AbortSignal) => Promise<Catalog>) {
-    super(context.networks, catalog);
+    super(context);
     this.#context = context;
     this.#catalog = catalog;
   }

@@ -56,7 +56,7 @@ export class Podwire extends NetworkOperations {
   /** Creates a runtime; reads, writes and runs nothing. */
   constructor(options: RuntimeOptions = {}) {
     const context = wire(options);
-    super(context.networks, context.readOnlyCatalog);
+    super(context);
     this.#context = context;
     this.#operations = new Operations(this.#context, this.#context.readOnlyCatalog);
     this.#attach = new AttachOperations(this.#context);

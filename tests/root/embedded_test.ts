@@ -123,6 +123,8 @@ onMachine(
     assertMatch(JSON.parse(second.stdout).ips[0], /^10\.200\.0\./);
     const shown = await machine.podwire(["network", "inspect", "podwire"]);
     assertStringIncludes(shown.stdout, "10.200.0.0/16");
+    const inTheWay = await machine.podwire(["network", "create", "back", "--subnet", "10.200.7.0/24"]);
+    assertStringIncludes(inTheWay.stderr, "10.200.7.0/24 overlaps with 10.200.0.0/16, the embedded network");
     for (const name of ["one", "two"]) assertEquals((await machine.podwire(["rm", name])).code, 0);
   },
 );

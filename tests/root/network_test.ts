@@ -234,7 +234,12 @@ sandboxTest(
       const names = async (of: Pick<Podwire, "listNetworks">) =>
         (await of.listNetworks()).map(({ name }) => name);
       assertEquals(await names(runtime), ["podwire", "back"]);
-      await runtime.removeNetwork("back");
+      // What another process has just created is seen, whether its event has arrived or not.
+      const pools = ["100.125.0.0/23"];
+      await world.podwire({ pluginDirs: [CNI_1_9_1] }).createNetwork({ name: "n0", pools });
+      await runtime.createNetwork({ name: "n1", pools });
+      assertEquals((await runtime.inspectNetwork("n1")).subnets, ["100.125.1.0/24"]);
+      for (const name of ["back", "n0", "n1"]) await runtime.removeNetwork(name);
       assertEquals(await names(runtime), ["podwire"]);
     } finally {
       await runtime[Symbol.asyncDispose]();
