@@ -98,6 +98,12 @@ export function closedNetwork(
   }));
 }
 
+/** Whether a network is the one of {@linkcode embeddedNetwork}. */
+export function isEmbedded({ plugins: [first] }: NetworkConfigList): boolean {
+  return first?.json[ALWAYS_BUILTIN] === true && first.json.bridge === EMBEDDED_BRIDGE &&
+    first.json.isGateway === true;
+}
+
 function ipamOf(hasIpv6: boolean, { ipv4 = SUBNETS[4], ipv6 = SUBNETS[6] }: EmbeddedChoice) {
   return { type: "host-local", ranges: [[{ subnet: ipv4 }], ...(hasIpv6 ? [[{ subnet: ipv6 }]] : [])] };
 }

@@ -1,8 +1,13 @@
 import type { CatalogEntry } from "../catalog/entry.ts";
+import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
+import { mtuProblem } from "../network/mtu.ts";
+import { LARGEST_MTU } from "../network/network_request.ts";
 import type { Network } from "../network/view_network.ts";
+import { withSignals } from "../plugin/signals.ts";
 import { entryToJson, networkToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
+import { positive } from "./flag_value.ts";
 import { forEachOperand } from "./for_each_operand.ts";
 import { openPodwire } from "./open.ts";
 import { fieldLines, table } from "./table.ts";
@@ -41,6 +46,23 @@ export async function networkRm(input: CommandInput): Promise<number> {
   return await forEachOperand(input, (name, signal) => podwire.removeNetwork(name, { signal }));
 }
 
+/** `podwire network set NAME` */
+export async function networkSet(input: CommandInput): Promise<number> {
+  const { io, operands: [name = ""] } = input;
+  const text = input.value("mtu");
+  if (text === undefined) {
+    throw new CniError("usage", "--mtu is missing: it is all that can be set", { hint: "--mtu BYTES" });
+  }
+  const mtu = text === "default" ? null : positive("--mtu", text, LARGEST_MTU);
+  const problem = mtu === null ? undefined : mtuProblem(mtu, false);
+  if (problem !== undefined) throw new CniError("usage", `--mtu: ${problem}`);
+  const podwire = openPodwire(input);
+  await withSignals(io, (signal) => podwire.setNetwork(name, { mtu }, { signal }));
+  const network = await podwire.inspectNetwork(name);
+  io.write(input.flag("json") ? `${printJson(networkToJson(network), 2)}\n` : networkText(network));
+  return 0;
+}
+
 const DEFAULT_WORDS = { name: "by name", first: "first file", pinned: "pinned" } as const;
 
 function fileTable(entries: readonly CatalogEntry[]): string {
@@ -60,11 +82,12 @@ function fileTable(entries: readonly CatalogEntry[]): string {
 
 function networkTable(networks: readonly Network[]): string {
   return table(
-    ["NAME", "DRIVER", "SUBNETS", "DEFAULT", "CONTAINERS", "FILE"],
+    ["NAME", "DRIVER", "SUBNETS", "MTU", "DEFAULT", "CONTAINERS", "FILE"],
     networks.map((network) => [
       network.name,
       network.driver,
       network.subnets.join(",") || "-",
+      String(network.mtu ?? "-"),
       network.default ? "yes" : "no",
       String(network.attachments.length),
       network.file,
@@ -77,6 +100,7 @@ function networkText(network: Network): string {
     ["name", network.name],
     ["driver", network.driver],
     ...network.subnets.map((subnet) => ["subnet", subnet]),
+    ...(network.mtu === null ? [] : [["mtu", String(network.mtu)]]),
     ["default", network.default ? "yes" : "no"],
     ["plugins", network.plugins.join(", ")],
     ["file", network.file],

@@ -131,6 +131,25 @@ export const NETWORK_COMMANDS: readonly Command[] = [
     load: async () => (await import("./network.ts")).networkInspect,
   },
   {
+    name: "network set",
+    summary: "Set the MTU of the embedded network",
+    operands: "NAME",
+    count: [1, 1],
+    options: [{
+      name: "mtu",
+      kind: "value",
+      value: "BYTES",
+      help: "the largest packet of a container; `default` for that of the default route",
+    }],
+    description:
+      "It is remembered, for containers that are attached from now on; those that are attached keep theirs. Without it the\n" +
+      "first container gets the MTU of the interface that the default route leads through, and the others that of the first.\n" +
+      '`status` warns if the interface takes less now. Other networks have a file, in which "mtu" says it.',
+    examples: ["podwire network set podwire --mtu 1420", "podwire network set podwire --mtu default"],
+    needsRoot: true,
+    load: async () => (await import("./network.ts")).networkSet,
+  },
+  {
     name: "network connect",
     summary: "Connect a ready sandbox to one more network",
     operands: "SANDBOX NET[:IFNAME][,KEY=VALUE...]",

@@ -7,7 +7,7 @@ import { capabilityArgs } from "./attachment.ts";
 import type { CommandInput } from "./command.ts";
 import { reportFailure } from "./failure.ts";
 import { openPodwire } from "./open.ts";
-import { parseDuration } from "./settings.ts";
+import { logger, parseDuration } from "./settings.ts";
 import { table } from "./table.ts";
 
 const NOT_READY = 6;
@@ -43,20 +43,25 @@ function print(input: CommandInput, statuses: readonly NetworkStatus[]): void {
   const { io, operands } = input;
   if (input.flag("json")) return io.write(`${JSON.stringify(statuses.map(statusToJson), null, 2)}\n`);
   if (operands.length === 0) return io.write(statusTable(statuses));
-  for (const { ready, error } of statuses) {
+  for (const { ready, error, warnings = [] } of statuses) {
     if (!ready && error) io.writeError(reportFailure(error, { json: false }).text);
+    for (const warning of warnings) logger(input).warn(warning);
   }
 }
 
 function statusTable(statuses: readonly NetworkStatus[]): string {
   return table(
     ["NETWORK", "READY", "REASON", "SINCE", "MESSAGE"],
-    statuses.map(({ network, ready, reason, since, graceUntil, msg }) => [
+    statuses.map(({ network, ready, reason, since, graceUntil, msg, warnings = [] }) => [
       network ?? "-",
       ready ? "yes" : "no",
       reason ?? "-",
       formatTime(since),
-      `${msg ?? "-"}${graceUntil === undefined ? "" : `; counts as ready until ${formatTime(graceUntil)}`}`,
+      [
+        ...(msg === undefined ? [] : [msg]),
+        ...warnings.map((warning) => `warning: ${warning}`),
+        ...(graceUntil === undefined ? [] : [`counts as ready until ${formatTime(graceUntil)}`]),
+      ].join("; ") || "-",
     ]),
   );
 }

@@ -2,6 +2,7 @@ import type { CallOptions } from "../async/call_options.ts";
 import { isObject, type JsonObject, printJson } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { NetworkRequest } from "../network/network_request.ts";
+import type { NetworkChange } from "../network/set_network.ts";
 import type { Network } from "../network/view_network.ts";
 import type { WantedNetwork } from "../pod/request.ts";
 import type { SettingTable } from "../pod/setting.ts";
@@ -186,6 +187,19 @@ export class DaemonClient {
   async inspectNetwork(name: string, options: CallOptions = {}): Promise<Network> {
     const target = `/v1/networks/${encodeURIComponent(name)}`;
     return await this.#daemon.ask({ method: "GET", target }, options) as unknown as Network;
+  }
+
+  /**
+   * Changes the embedded network for containers that are attached from now on, and returns it.
+   *
+   * Permissions: those of the class.
+   *
+   * @throws {CniError} as `Podwire.setNetwork`, or as {@linkcode DaemonClient.run}
+   */
+  async setNetwork(name: string, change: NetworkChange, options: CallOptions = {}): Promise<Network> {
+    const target = `/v1/networks/${encodeURIComponent(name)}`;
+    const ask = { method: "POST", target, body: JSON.stringify(change) };
+    return await this.#daemon.ask(ask, options) as unknown as Network;
   }
 
   /**

@@ -1,5 +1,17 @@
-import { flag, integer, listOf, mapOf, objectOf, oneOf, type Shape, text } from "../cni/shape.ts";
+import {
+  flag,
+  integer,
+  listOf,
+  mapOf,
+  mapped,
+  objectOf,
+  oneOf,
+  orNull,
+  type Shape,
+  text,
+} from "../cni/shape.ts";
 import { DRIVERS, LARGEST_MTU, LARGEST_VLAN, type NetworkRequest } from "../network/network_request.ts";
+import type { NetworkChange } from "../network/set_network.ts";
 
 const TEXTS = listOf(text());
 
@@ -22,3 +34,9 @@ export const NETWORK_BODY: Shape<NetworkRequest> = objectOf({ name: text() }, {
   pools: TEXTS,
   allowOverlap: flag,
 });
+
+/** The body of `POST /v1/networks/{name}`: the options of `network set`, as JSON; null for the default. */
+export const NETWORK_CHANGE: Shape<NetworkChange> = mapped(
+  objectOf({ mtu: orNull(integer(1, LARGEST_MTU)) }, {}),
+  ({ mtu = null }) => ({ mtu }),
+);

@@ -1,12 +1,12 @@
 import { attachmentToJson, entryToJson, networkToJson, statusToJson } from "../runtime/json_view.ts";
-import { NETWORK_BODY } from "./network_body.ts";
+import { NETWORK_BODY, NETWORK_CHANGE } from "./network_body.ts";
 import { type Route, withBody } from "./route.ts";
 import { BOOLEANS, idOf, type RouteContext } from "./route_context.ts";
 import { schemaOf, schemaOfMany } from "./schemas.ts";
 
 /** Returns the routes of networks, of attachments and of the readiness. */
 export function networkRoutes(context: RouteContext): readonly Route[] {
-  return [...configurationRoutes(context), ...stateRoutes(context)];
+  return [...configurationRoutes(context), changeRoute(context), ...stateRoutes(context)];
 }
 
 function configurationRoutes({ runtime, log }: RouteContext): readonly Route[] {
@@ -58,6 +58,22 @@ function configurationRoutes({ runtime, log }: RouteContext): readonly Route[] {
       },
     },
   ];
+}
+
+function changeRoute({ runtime }: RouteContext): Route {
+  return withBody(NETWORK_CHANGE, {
+    method: "POST",
+    path: "/v1/networks/{name}",
+    id: "setNetwork",
+    summary: "Change the MTU of the embedded network, for containers that are attached from now on",
+    answers: { 200: { description: "The network", schema: schemaOf("Network") } },
+    handle: async (request) => {
+      const name = idOf(request, "name");
+      const { body, signal } = request;
+      await runtime.setNetwork(name, body, { signal });
+      return { status: 200, json: networkToJson(await runtime.inspectNetwork(name, { signal })) };
+    },
+  });
 }
 
 function stateRoutes({ runtime }: RouteContext): readonly Route[] {

@@ -11,7 +11,7 @@ import type { QueryMember, RouteRequest } from "./route.ts";
 export interface RouteContext {
   readonly runtime:
     & Pick<LiveRuntime, "networks" | "status" | "attachments" | "forget" | "gc" | "recover">
-    & Pick<LiveRuntime, "createNetwork" | "removeNetwork" | "inspectNetwork">
+    & Pick<LiveRuntime, "createNetwork" | "removeNetwork" | "setNetwork" | "inspectNetwork">
     & {
       readonly sandboxes: Pick<
         Sandboxes,

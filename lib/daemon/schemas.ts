@@ -81,6 +81,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     driver: TEXT,
     plugins: listOf(TEXT),
     subnets: listOf(TEXT),
+    mtu: orNull(WHOLE),
     created: orNull(TIME),
     config: { type: "object" },
     attachments: listOf(objectOf({
@@ -125,7 +126,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     reason: orNull({ enum: [...STATUS_REASONS] }),
     msg: orNull(TEXT),
     since: orNull(TIME),
-  }, { graceUntil: TIME, file: TEXT }),
+  }, { graceUntil: TIME, file: TEXT, warnings: listOf(TEXT) }),
   Report: objectOf({ removed: listOf(ITEM), kept: listOf(ITEM), failed: listOf(ITEM) }),
   RepairReport: objectOf({ repaired: listOf(REPAIR_ITEM), kept: listOf(REPAIR_ITEM) }),
   ForgetReport: objectOf({

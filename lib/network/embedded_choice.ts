@@ -5,24 +5,25 @@ import {
   EMBEDDED_SUBNETS,
   type EmbeddedChoice,
   embeddedNetwork,
+  type EmbeddedOptions,
   machineFacts,
 } from "../catalog/embedded_network.ts";
 import { catalogsDir } from "../catalog/memory.ts";
 import { type Cidr, formatCidr } from "../cni/address.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { anyText, integer, lenient, openObjectOf, type Shape } from "../cni/shape.ts";
+import { anyText, openObjectOf, type Shape } from "../cni/shape.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { RunCommand } from "../host/command.ts";
 import { createExclusive, ensureDir, readTextIfThere } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
 import { missingFlags } from "../host/permissions.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
-import { findLink } from "../kernel/links.ts";
 import { decodeChecksummed, printChecksummed } from "../state/checksummed.ts";
 import { chooseSubnet, EMBEDDED_POOLS } from "./choose_subnet.ts";
+import { EmbeddedMtu } from "./embedded_mtu.ts";
 import { subnetsOfHost } from "./host_subnets.ts";
-import { LARGEST_MTU } from "./network_request.ts";
+import { SMALLEST_IPV6_MTU } from "./mtu.ts";
 import { relation } from "./subnet.ts";
 import { describeTaken, overlapsOf } from "./taken_subnet.ts";
 
@@ -35,33 +36,33 @@ export interface EmbeddedChooserContext {
 }
 
 const KIND = "podwire.embedded.v1";
-/** Ethernet: the kernel takes it without being asked. */
-const USUAL_MTU = 1500;
 
-const SHAPE: Shape<EmbeddedChoice> = openObjectOf({}, {
-  ipv4: anyText,
-  ipv6: anyText,
-  mtu: lenient(integer(1, LARGEST_MTU)),
-});
+/** What is remembered of a choice. */
+type ChosenSubnets = Omit<EmbeddedChoice, "mtu">;
+
+const SHAPE: Shape<ChosenSubnets> = openObjectOf({}, { ipv4: anyText, ipv6: anyText });
 
 /**
- * Chooses the subnets and the MTU of the embedded network on this machine: others than usual, if the usual ones overlap with
- * an address or a route of the host. Such a choice is remembered in the state directory when the network is first used, so
- * that all containers get addresses of the same subnets.
+ * Chooses the subnets of the embedded network on this machine: others than usual, if the usual ones overlap with an address or
+ * a route of the host. Such a choice is remembered in the state directory when the network is first used, so that all
+ * containers get addresses of the same subnets. The MTU is that of {@linkcode EmbeddedMtu}.
  */
 export class EmbeddedChooser {
   readonly #context: EmbeddedChooserContext;
-  readonly #chosen: () => Promise<EmbeddedChoice>;
+  readonly #chosen: () => Promise<ChosenSubnets>;
+  readonly #mtu: EmbeddedMtu;
 
   constructor(context: EmbeddedChooserContext) {
     this.#context = context;
+    this.#mtu = new EmbeddedMtu(context);
     this.#chosen = once(() => this.#choose());
   }
 
   /** Returns the network as it is on this machine; `remembers` says whether the choice may be written. */
   async network(remembers: boolean): Promise<NetworkConfigList> {
-    const choice = await this.#remembered() ?? (remembers ? await this.#remember() : await this.#chosen());
-    return embeddedNetwork(await machineFacts(this.#context.path), choice);
+    const subnets = await this.#remembered() ?? (remembers ? await this.#remember() : await this.#chosen());
+    const facts = await machineFacts(this.#context.path);
+    return embeddedNetwork(facts, { ...subnets, mtu: mtuFor(facts, await this.#mtu.current()) });
   }
 
   /** Returns the network without a way out, see {@linkcode closedNetwork}. */
@@ -76,7 +77,7 @@ export class EmbeddedChooser {
     return `${catalogsDir(this.#context.stateDir)}/embedded.json`;
   }
 
-  async #remembered(): Promise<EmbeddedChoice | undefined> {
+  async #remembered(): Promise<ChosenSubnets | undefined> {
     try {
       if (missingFlags({ read: [this.#file] }).length > 0) return undefined;
       const text = await readTextIfThere(this.#file);
@@ -89,7 +90,7 @@ export class EmbeddedChooser {
     }
   }
 
-  async #remember(): Promise<EmbeddedChoice> {
+  async #remember(): Promise<ChosenSubnets> {
     const { stateDir, log } = this.#context;
     const choice = await this.#chosen();
     // What is usual needs no memory: while a pod is on it, the bridge of the network has its addresses.
@@ -108,14 +109,14 @@ export class EmbeddedChooser {
     return choice;
   }
 
-  async #choose(): Promise<EmbeddedChoice> {
+  async #choose(): Promise<ChosenSubnets> {
     const { run, log } = this.#context;
     const kernel = kernelFor(run);
     const all = await subnetsOfHost(kernel);
     const isUsed = (usual: Cidr) =>
       all.some(({ subnet, device }) => device === EMBEDDED_BRIDGE && relation(subnet, usual) === "inside");
     const taken = all.filter(({ device }) => device !== EMBEDDED_BRIDGE);
-    const choice: { ipv4?: string; ipv6?: string; mtu?: number } = {};
+    const choice: { ipv4?: string; ipv6?: string } = {};
     for (const usual of EMBEDDED_SUBNETS) {
       const { refused: [reason] } = overlapsOf(usual, taken);
       if (reason === undefined || isUsed(usual)) continue;
@@ -125,24 +126,18 @@ export class EmbeddedChooser {
       const why = `${formatCidr(usual)} overlaps with ${describeTaken(reason)}`;
       log.warn(`the embedded network uses ${subnet}, because ${why}`);
     }
-    const mtu = await mtuOfUplink(run);
-    return mtu === undefined || mtu === USUAL_MTU ? choice : { ...choice, mtu };
+    return choice;
   }
 }
 
-/** Returns the MTU of the interface that the default route leads through; undefined if there is no default route. */
-export async function mtuOfUplink(run: RunCommand): Promise<number | undefined> {
-  const kernel = kernelFor(run);
-  for (const family of [4, 6] as const) {
-    const [routes] = await kernel.apply([{ kind: "show-routes", family, defaults: true }]).catch(() => [[]]);
-    const [best] = routes.filter(({ isMain, hops }) => isMain && hops.length > 0)
-      .toSorted((a, b) => (a.metric ?? 0) - (b.metric ?? 0));
-    const device = best?.hops[0]?.device;
-    if (device !== undefined) return (await findLink(kernel, device))?.mtu;
-  }
-  return undefined;
+/** With IPv6 an interface needs more than some tunnels take. */
+function mtuFor({ ipv6 }: EmbeddedOptions, mtu: number | undefined): number | undefined {
+  return mtu === undefined || !ipv6 ? mtu : Math.max(mtu, SMALLEST_IPV6_MTU);
 }
 
-function encode(choice: EmbeddedChoice): JsonObject {
-  return Object.fromEntries(Object.entries(choice).filter(([, value]) => value !== undefined));
+function encode(choice: ChosenSubnets): JsonObject {
+  return {
+    ...(choice.ipv4 === undefined ? {} : { ipv4: choice.ipv4 }),
+    ...(choice.ipv6 === undefined ? {} : { ipv6: choice.ipv6 }),
+  };
 }

@@ -16,12 +16,12 @@ import { validateInterfaceName, validateNetworkName } from "../cni/name.ts";
 import {
   DRIVER_OPTIONS,
   DRIVERS,
-  LARGEST_MTU,
   LARGEST_VLAN,
   type NetworkDriver,
   type NetworkRequest,
 } from "./network_request.ts";
 import { fillTemplate, TemplateError } from "./config_template.ts";
+import { mtuProblem } from "./mtu.ts";
 import { relation } from "./subnet.ts";
 
 /** A member of a request that is wrong. */
@@ -76,8 +76,6 @@ export interface NetworkPlan {
 
 const LARGEST_FILE_NAME = 255;
 const EXTENSION = ".conflist";
-const SMALLEST_MTU = 68;
-const SMALLEST_IPV6_MTU = 1280;
 /** The network of the machine without configuration. */
 export const RESERVED_NAME = "podwire";
 
@@ -326,10 +324,8 @@ function withRule(
 }
 
 function requireMtu({ mtu }: NetworkRequest, hasIpv6: boolean): void {
-  if (mtu === undefined) return;
-  const least = hasIpv6 ? SMALLEST_IPV6_MTU : SMALLEST_MTU;
-  if (Number.isInteger(mtu) && mtu >= least && mtu <= LARGEST_MTU) return;
-  throw refused("mtu", `${mtu} is not a whole number from ${least} to ${LARGEST_MTU}`);
+  const problem = mtu === undefined ? undefined : mtuProblem(mtu, hasIpv6);
+  if (problem !== undefined) throw refused("mtu", problem);
 }
 
 function requireVlan({ vlan }: NetworkRequest, driver: NetworkDriver): void {

@@ -5,11 +5,15 @@ import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { type CreatedNetwork, createNetwork, type CreateNetworkContext } from "./create_network.ts";
 import type { NetworkRequest } from "./network_request.ts";
 import { findNetwork, removeNetwork, type RemoveNetworkContext } from "./remove_network.ts";
+import { type NetworkChange, setNetwork, type SetNetworkContext } from "./set_network.ts";
 import { type Network, viewNetwork } from "./view_network.ts";
 
 /** The dependencies of {@linkcode Networks}. */
 export interface NetworksContext
-  extends Omit<CreateNetworkContext, "catalog">, Omit<RemoveNetworkContext, "catalog" | "store"> {
+  extends
+    Omit<CreateNetworkContext, "catalog">,
+    Omit<RemoveNetworkContext, "catalog" | "store">,
+    Omit<SetNetworkContext, "catalog"> {
   readonly store: RemoveNetworkContext["store"] & Parameters<typeof findAttachments>[1]["store"];
   readonly failed: Parameters<typeof findAttachments>[1]["failed"];
 }
@@ -28,6 +32,11 @@ export class Networks {
   /** See {@linkcode createNetwork}. */
   async create(request: NetworkRequest, options: CallOptions = {}): Promise<CreatedNetwork> {
     return await createNetwork(request, { ...this.#context, catalog: this.#catalog }, options);
+  }
+
+  /** See {@linkcode setNetwork}. */
+  async set(name: string, change: NetworkChange, options: CallOptions = {}): Promise<void> {
+    await setNetwork(name, change, { ...this.#context, catalog: this.#catalog }, options);
   }
 
   /** See {@linkcode removeNetwork}. */

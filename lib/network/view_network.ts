@@ -2,7 +2,7 @@ import { podInArgs } from "../attachment/pod_args.ts";
 import { CREATED } from "../catalog/created.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
-import type { JsonObject } from "../cni/json.ts";
+import { type JsonObject, member, numberOf } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
 import type { AttachmentRecord, AttachmentState } from "../state/attachment_store.ts";
 import { subnetTexts } from "./network_subnets.ts";
@@ -33,6 +33,8 @@ export interface Network {
   readonly plugins: readonly string[];
   /** The subnets that it gives addresses of. */
   readonly subnets: readonly string[];
+  /** The largest packet of a container that is attached now, in bytes; null if the configuration does not say it. */
+  readonly mtu: number | null;
   /** When `network create` made its file, ISO 8601; null for any other file. */
   readonly created: string | null;
   /** Its configuration. */
@@ -55,10 +57,17 @@ export function viewNetwork(
     driver: list.plugins[0]?.type ?? "",
     plugins: list.plugins.map(({ type }) => type),
     subnets: subnetTexts(list),
+    mtu: mtuOf(list),
     created: typeof created === "string" ? created : null,
     config: list.json,
     attachments: records.map(viewAttachment),
   };
+}
+
+/** The first plugin makes the interface. */
+function mtuOf({ plugins: [first] }: NetworkConfigList): number | null {
+  // To the plugins of the CNI plugins project 0 means that of the kernel, or of the parent.
+  return numberOf(first === undefined ? undefined : member(first.json, "mtu")) || null;
 }
 
 function viewAttachment(record: AttachmentRecord): NetworkAttachment {

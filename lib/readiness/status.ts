@@ -45,6 +45,8 @@ export interface NetworkAnswer {
   readonly msg: string | undefined;
   /** The complete error. */
   readonly error: CniError | undefined;
+  /** What keeps no container from being attached, but limits what it reaches. @default {[]} */
+  readonly warnings?: readonly string[] | undefined;
 }
 
 /** Whether a network can attach containers now and, if it cannot, why. */

@@ -21,9 +21,9 @@ export class StatusListeners {
     return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
   }
 
-  /** Emits a status unless the one before it under that key had the same readiness and reason. */
+  /** Emits a status unless the one before it under that key had the same readiness, reason and warnings. */
   emitIfChanged(key: string, status: NetworkStatus): void {
-    const summary = `${status.ready} ${status.reason}`;
+    const summary = [status.ready, status.reason, ...status.warnings ?? []].join(" ");
     if (this.#emitted.get(key) === summary) return;
     this.#emitted.set(key, summary);
     this.emit(status);

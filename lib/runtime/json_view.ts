@@ -60,7 +60,7 @@ export function attachmentToJson(record: AttachmentRecord): JsonObject {
 
 /** Returns the readiness of a network as JSON. */
 export function statusToJson(status: NetworkStatus): JsonObject {
-  const { network, ready, reason, msg, since, graceUntil, file } = status;
+  const { network, ready, reason, msg, since, graceUntil, file, warnings = [] } = status;
   return {
     network: network ?? null,
     ready,
@@ -69,6 +69,7 @@ export function statusToJson(status: NetworkStatus): JsonObject {
     since: since ?? null,
     ...(graceUntil === undefined ? {} : { graceUntil }),
     ...(file === undefined ? {} : { file }),
+    ...(warnings.length === 0 ? {} : { warnings }),
   };
 }
 

@@ -3,6 +3,7 @@ import { call } from "../errors/call.ts";
 import type { CreatedNetwork } from "../network/create_network.ts";
 import type { NetworkRequest } from "../network/network_request.ts";
 import { Networks } from "../network/networks.ts";
+import type { NetworkChange } from "../network/set_network.ts";
 import type { Network } from "../network/view_network.ts";
 import type { RuntimeContext } from "./context.ts";
 
@@ -51,6 +52,27 @@ export class NetworkOperations {
     await call(options, async () => {
       await this.#networks.remove(name, options);
     });
+  }
+
+  /**
+   * Changes the embedded network: the MTU of containers that are attached from now on. It is remembered in the state
+   * directory. What is attached stays as it is.
+   *
+   * Permissions: those of `Podwire.networks`, and `--allow-write` for the state directory.
+   *
+   * @throws {CniError} kind `not-found`, or `usage` for a wrong value and for a network with a file, which says its MTU
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./podwire.ts";
+   *
+   * const podwire = new Podwire();
+   * await podwire.setNetwork("podwire", { mtu: 1420 });
+   * console.log((await podwire.inspectNetwork("podwire")).mtu);
+   * ```
+   */
+  async setNetwork(name: string, change: NetworkChange, options: CallOptions = {}): Promise<void> {
+    await call(options, () => this.#networks.set(name, change, options));
   }
 
   /**

@@ -8,6 +8,7 @@ import { call } from "../errors/call.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
 import type { CreatedNetwork } from "../network/create_network.ts";
 import type { NetworkRequest } from "../network/network_request.ts";
+import type { NetworkChange } from "../network/set_network.ts";
 import type { Operation } from "../plugin/instrumentation.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import type { RecoverOptions, RecoveryReport } from "../sandbox/recovery_report.ts";
@@ -103,6 +104,12 @@ export class LiveOperations extends Operations implements AsyncDisposable {
     const created = await super.createNetwork(request, options);
     await this.reload();
     return created;
+  }
+
+  /** As {@linkcode NetworkOperations.setNetwork}. */
+  override async setNetwork(name: string, change: NetworkChange, options: CallOptions = {}): Promise<void> {
+    await super.setNetwork(name, change, options);
+    await this.reload();
   }
 
   /** As {@linkcode NetworkOperations.removeNetwork}. */

@@ -6,6 +6,9 @@ import { DamagedRecords } from "../gc/damaged_attachments.ts";
 import type { RunCommand } from "../host/command.ts";
 import { fnv1a } from "../host/fnv.ts";
 import type { Logger } from "../host/log.ts";
+import { EmbeddedMtu } from "../network/embedded_mtu.ts";
+import { warningsOf } from "../network/embedded_warnings.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
 import { PodNetworks } from "../pod/pod.ts";
 import { ReadinessMemory } from "../readiness/memory.ts";
 import { probeNetwork } from "../readiness/status.ts";
@@ -61,7 +64,10 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
     forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
     failed: disk.failed,
     format,
-    probeNetwork: (list, signal) => probeNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal }),
+    probeNetwork: async (list, signal) => {
+      const answer = await probeNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });
+      return { ...answer, warnings: await warningsOf(list, kernelFor(run), { signal }) };
+    },
     readinessMemory: new ReadinessMemory(stateDir, log, format.requireKnown),
     instrumentation,
     networks: {
@@ -69,6 +75,8 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
       confDir: options.confDir ?? DEFAULTS.confDir,
       lockMs: options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS,
       removeBridge: removingBridges(run),
+      embeddedMtu: new EmbeddedMtu({ stateDir, run, log }),
+      requireWritable: format.requireKnown,
     },
   };
 }

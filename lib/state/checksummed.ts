@@ -16,6 +16,8 @@ const KINDS = [
   "interface",
   "infra",
   "removed",
+  "embedded",
+  "embedded-mtu",
 ].map((
   name,
 ) => `podwire.${name}.v1`);

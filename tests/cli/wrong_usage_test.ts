@@ -25,6 +25,7 @@ const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   "network ls": [],
   "network rm": ["back"],
   "network inspect": ["back"],
+  "network set": ["podwire"],
   "network connect": ["web", "back"],
   "network disconnect": ["web", "back"],
   attachments: [],

@@ -94,6 +94,7 @@ export class FakeContext {
           }),
         },
         createNetwork: noted("createNetwork", { file: "/f", list: LIST, warnings: ["wide"] }),
+        setNetwork: noted("setNetwork", undefined),
         removeNetwork: noted("removeNetwork", undefined),
         inspectNetwork: noted("inspectNetwork", viewNetwork({ file: "/f", default: false }, LIST, [RECORD])),
         networks: noted("networks", [

@@ -43,6 +43,16 @@ Deno.test("each route passes on its path, query and body", async () => {
     ["remove", "web", { force: true, missingOk: true }],
   ]);
   assertEquals(await asked("GET", "/v1/networks"), [200, ["networks", {}]]);
+  for (const [body, mtu] of [['{"mtu": 1400}', 1400], ['{"mtu": null}', null]] as const) {
+    assertEquals(await asked("POST", "/v1/networks/podwire", body), [
+      200,
+      ["setNetwork", "podwire", { mtu }, {}],
+      ["inspectNetwork", "podwire", {}],
+    ]);
+  }
+  for (const body of ["{}", '{"mtu": 0}', '{"mtu": "1400"}', '{"mtu": 1400, "vlan": 1}']) {
+    assertEquals((await asked("POST", "/v1/networks/podwire", body))[0], 400, body);
+  }
   assertEquals(await asked("GET", "/v1/attachments?container=c&network=n&failed=true"), [
     200,
     ["attachments", { failed: true, containerId: "c", network: "n" }],

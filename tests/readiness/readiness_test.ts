@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
+import { statusToJson } from "../../lib/runtime/json_view.ts";
 import { catalogOf, FakeSource, network, quiet, ReadinessWorld } from "./world.ts";
 
 const rejected = { file: "/net.d/bad.conflist", name: "bad", status: "rejected", reason: "no JSON" } as const;
@@ -260,4 +261,23 @@ Deno.test("a listener that throws does not affect the others, and a disposed lis
   await world.answer("web", "timeout");
   assertEquals(heard, [true]);
   assertEquals(world.log.all, ["error a listener of network statuses failed: no ears"]);
+});
+
+Deno.test("a warning is part of the status, and a listener gets the status when the warnings change", async () => {
+  const warnings = [[], ["narrow"], ["narrow"], ["narrow", "taken"], []];
+  await using world = await ReadinessWorld.start(catalogOf([network("web")]), {
+    ask: () =>
+      Promise.resolve({
+        ready: true,
+        reason: undefined,
+        msg: "m",
+        error: undefined,
+        warnings: warnings.shift(),
+      }),
+  });
+  const heard: unknown[] = [];
+  using _listener = world.readiness.onChange((status) => void heard.push(statusToJson(status).warnings));
+  for (let round = 0; round < 4; round++) await world.clock.advance(10_000);
+  assertEquals(heard, [["narrow"], ["narrow", "taken"], undefined]);
+  assertEquals(world.status("web").ready, true);
 });

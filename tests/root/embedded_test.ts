@@ -1,62 +1,7 @@
 // The embedded network on machines of all kinds, each a network namespace of its own.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { runInside } from "../../lib/host/netns.ts";
-import { need, PODWIRE_BINARY } from "./need.ts";
+import { onMachine } from "./embedded_world.ts";
 import { PeerServer, seenAs, seenOnce } from "./plugins_traffic.ts";
-import { PluginWorld } from "./plugins_world.ts";
-import { unmountBelow } from "./unmount.ts";
-
-/** A machine with an uplink, and the program on it. */
-class Machine implements AsyncDisposable {
-  readonly #made = new Set<string>();
-
-  private constructor(readonly world: PluginWorld) {}
-
-  static async make(): Promise<Machine> {
-    return new Machine(await PluginWorld.make("1.9.1"));
-  }
-
-  /** Runs the program; with `bare`, on a machine where nothing of the system's own programs is installed. */
-  async podwire(args: readonly string[], { bare = false }: { bare?: boolean } = {}) {
-    const { dir } = this.world;
-    const dirs = ["conf-dir", "state-dir", "cache-dir", "netns-dir"].map((name) =>
-      `--${name}=${dir}/${name}`
-    );
-    await Deno.mkdir(`${dir}/conf-dir`, { recursive: true });
-    const own = [PODWIRE_BINARY, ...args, ...dirs];
-    // That is where nft and iptables are.
-    const without = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /usr/sbin && exec "$@"', "sh"];
-    const [program = "", ...rest] = bare ? [...without, ...own] : own;
-    return await runInside(this.world.node, { program, args: rest });
-  }
-
-  async run(name: string, ...args: string[]): Promise<string> {
-    this.#made.add(name);
-    const { code, stdout, stderr } = await this.podwire(["run", name, "--json", ...args]);
-    assertEquals(code, 0, stderr);
-    return stdout;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const name of this.#made) await this.podwire(["rm", "-f", name]);
-    await unmountBelow(`${this.world.dir}/netns-dir`);
-    await this.world[Symbol.asyncDispose]();
-  }
-}
-
-const needs = need("root", "ip", "binary", "cni-1.9.1", "nft", "iptables");
-
-/** Tests of a machine of some kind. */
-function onMachine(name: string, fn: (machine: Machine) => Promise<void>): void {
-  Deno.test({
-    name,
-    ...needs,
-    fn: async () => {
-      await using machine = await Machine.make();
-      await fn(machine);
-    },
-  });
-}
 
 onMachine(
   "a bare machine publishes a port, masquerades, and is as before when the pod is gone",
@@ -128,16 +73,6 @@ onMachine(
     for (const name of ["one", "two"]) assertEquals((await machine.podwire(["rm", name])).code, 0);
   },
 );
-
-onMachine("the MTU of the pods is that of the way out", async (machine) => {
-  const { world } = machine;
-  await world.sh("ip link set up0 mtu 1400 && ip route add default via 192.0.2.2");
-  const { netns } = JSON.parse(await machine.run("web"));
-  const links = await world.links(netns);
-  assertEquals(links.get("eth0")?.mtu, 1400);
-  const { stdout } = await machine.podwire(["network", "inspect", "podwire", "--json"]);
-  assertEquals(JSON.parse(stdout).config.plugins[0].mtu, 1400);
-});
 
 onMachine(
   "without nft and iptables the network is not ready, a pod is refused, and nothing is left",

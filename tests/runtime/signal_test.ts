@@ -66,6 +66,7 @@ Deno.test("no call of Podwire and its sandboxes begins with a signal that has fi
     });
     await refusesEach(NetworkOperations, {
       createNetwork: (options) => podwire.createNetwork({ name: "back" }, options),
+      setNetwork: (options) => podwire.setNetwork("podwire", { mtu: 1400 }, options),
       removeNetwork: (options) => podwire.removeNetwork("back", options),
       inspectNetwork: (options) => podwire.inspectNetwork("back", options),
       listNetworks: (options) => podwire.listNetworks(options),
@@ -124,6 +125,7 @@ Deno.test("no call of the client of the daemon begins with a signal that has fir
     disconnect: (options) => client.disconnect("web", "back", options),
     createNetwork: (options) => client.createNetwork({ name: "back" }, options),
     inspectNetwork: (options) => client.inspectNetwork("back", options),
+    setNetwork: (options) => client.setNetwork("podwire", { mtu: 1400 }, options),
     removeNetwork: (options) => client.removeNetwork("back", options),
   });
 });
