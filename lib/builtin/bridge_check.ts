@@ -1,9 +1,13 @@
+import { type Cidr, formatCidr } from "../cni/address.ts";
 import type { Interface } from "../cni/result.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
+import { planAddresses } from "./bridge_plan.ts";
+import { cidrsOf } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
+import { checkHost, checkMtu, ownIps } from "./host_check.ts";
 import {
   checkAddresses,
   checkLink,
@@ -16,7 +20,8 @@ import {
 import { findSpoofProblem } from "./mac_spoof_check.ts";
 
 /**
- * Checks that the interfaces of an earlier ADD exist and are connected, with the addresses and routes of its result.
+ * Checks that the interfaces of an earlier ADD exist and are connected, with the addresses and routes of its result, and that the
+ * host forwards and masquerades the packets of the container.
  *
  * @throws {CniError} Naming the first difference.
  */
@@ -27,7 +32,16 @@ export async function checkBridge(host: Host, config: BridgeConfig, request: Plu
   if (bridge === undefined) throw wrong(`prevResult has no bridge "${config.bridge}"`);
   const ports = interfaces.filter(({ name, sandbox }) => !sandbox && name !== config.bridge);
   const { netns, containerId, ifName } = request;
-  await checkLinks(host, config, { ...attachment, bridge, ports, netns, containerId, ifName });
+  const needed = bridgeAddresses(attachment, config);
+  await checkLinks(host, config, { ...attachment, bridge, ports, netns, containerId, ifName, needed });
+  const { ipMasq, ipMasqBackend, ipamType } = config;
+  await checkHost(request, attachment, { ipMasq: ipMasq && ipamType !== "", ipMasqBackend }, needed);
+}
+
+/** Returns the addresses that the bridge has for the container. */
+export function bridgeAddresses(attachment: Expected, config: BridgeConfig): readonly Cidr[] {
+  const ips = ownIps(attachment);
+  return ips.length === 0 ? [] : planAddresses({ ...attachment.result, ips }, config).bridgeAddresses;
 }
 
 interface ExpectedOnBridge extends Expected {
@@ -36,16 +50,22 @@ interface ExpectedOnBridge extends Expected {
   readonly ifName: string;
   readonly bridge: Interface;
   readonly ports: readonly Interface[];
+  /** What the bridge has to have as addresses. */
+  readonly needed: readonly Cidr[];
 }
 
 async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBridge): Promise<void> {
-  const { bridge, container, ports, result, netns } = wanted;
+  const { bridge, container, ports, result, netns, needed } = wanted;
   const kernel = kernelFor(host.run);
   const outside = await Promise.all([bridge, ...ports].map(({ name }) => findLink(kernel, name, host)));
   const [bridgeLink, ...portLinks] = outside;
   checkLink(bridge, bridgeLink, "bridge");
   if (bridgeLink?.isPromiscuous !== config.promiscMode) {
     throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
+  }
+  const present = new Set(bridgeLink && cidrsOf(bridgeLink).map(formatCidr));
+  for (const address of needed.map(formatCidr)) {
+    if (!present.has(address)) throw wrong(`bridge "${bridge.name}" does not have the address ${address}`);
   }
   const { link: inside, routes } = await showNetns(host, netns, container.name);
   if (config.disableContainerInterface) {
@@ -61,6 +81,7 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
     throw wrong(`no veth of prevResult connects "${container.name}" with bridge "${bridge.name}"`);
   }
   checkLink(port, portLinks[at], "veth");
+  checkMtu({ name: port.name, mtu: portLinks[at]?.mtu ?? 0 }, config.mtu);
   if (config.macspoofchk) {
     const { containerId, ifName } = wanted;
     const guarded = { containerId, ifName, hostName: port.name, mac: container.mac || inside.mac };

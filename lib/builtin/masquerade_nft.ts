@@ -6,7 +6,10 @@ import { changeNft, nft, type NftRule } from "./nft.ts";
 
 /** Table and chains have the names of the CNI plugins project, so that each of the two removes the rules of the other. */
 const TABLE = "inet cni_plugins_masquerade";
-const CHAIN = `${TABLE} masq_checks`;
+const CHECKS = "masq_checks";
+const CHAIN = `${TABLE} ${CHECKS}`;
+
+export { CHECKS as MASQUERADE_CHAIN, TABLE as MASQUERADE_TABLE };
 
 /**
  * Where this process has seen the chain: only there can the list of its rules and a change be one script, because the list of

@@ -128,7 +128,7 @@ async function del(request: PluginRequest): Promise<void> {
 async function check(request: PluginRequest): Promise<void> {
   const config = readPtpConfig(request.config);
   await request.delegate(config.ipamType, request.config, "CHECK");
-  await checkPtp(hostOf(request), request);
+  await checkPtp(hostOf(request), config, request);
 }
 
 async function status(request: PluginRequest): Promise<void> {

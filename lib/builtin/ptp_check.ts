@@ -4,26 +4,25 @@ import { findLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { cidrsOf } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
+import { checkHost, checkMtu, ownIps } from "./host_check.ts";
 import { checkAddresses, checkLink, checkRoutes, expected, showNetns, wrong } from "./link_check.ts";
+import type { PtpConfig } from "./ptp_config.ts";
 import { alone, ownRoutes, planPtp } from "./ptp_plan.ts";
 
 /**
  * Checks that both ends of the pair of an earlier ADD are there, with the addresses and routes of its result, and those that
- * lead to the container.
+ * lead to the container, and that the host forwards and masquerades its packets.
  *
  * @throws {CniError} Naming the first difference.
  */
-export async function checkPtp(host: Host, request: PluginRequest): Promise<void> {
-  const { result, container } = await expected(request);
+export async function checkPtp(host: Host, config: PtpConfig, request: PluginRequest): Promise<void> {
+  const attachment = await expected(request);
+  const { result, container } = attachment;
   const { netns, ifName } = request;
   const { link: inside, routes } = await showNetns(host, netns, ifName);
   checkLink(container, inside, "veth");
   checkAddresses(result, inside, ifName);
-  // Other plugins of the chain may have added addresses to other interfaces.
-  const ips = (result.ips ?? []).filter(({ interface: index }) =>
-    index === undefined || result.interfaces?.[index] === container
-  );
-  const plan = planPtp({ ...result, ips });
+  const plan = planPtp({ ...result, ips: ownIps(attachment) });
   checkRoutes([...plan.routes, ...ownRoutes(plan)], routes);
   const kernel = kernelFor(host.run);
   const ends = (result.interfaces ?? []).filter(({ sandbox }) => !sandbox);
@@ -36,6 +35,7 @@ export async function checkPtp(host: Host, request: PluginRequest): Promise<void
     throw wrong(`no veth of prevResult connects "${ifName}" with the host`);
   }
   checkLink(end, outside, "veth");
+  checkMtu(outside, config.mtu);
   const present = new Set(cidrsOf(outside).map(formatCidr));
   for (const { gateway } of plan.pairs) {
     const text = formatCidr(alone(gateway));
@@ -47,4 +47,5 @@ export async function checkPtp(host: Host, request: PluginRequest): Promise<void
   );
   const through = [...v4, ...v6].filter(({ hops }) => hops.some(({ device }) => device === end.name));
   checkRoutes(plan.addresses.map(({ ip }) => ({ dst: formatCidr(alone(ip)) })), through);
+  await checkHost(request, attachment, config, plan.addresses);
 }
