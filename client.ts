@@ -15,6 +15,10 @@
  */
 
 export { DaemonClient, type DaemonEvent, type DaemonRemoveOptions } from "./lib/daemon/client.ts";
+export type { NetworkRequest } from "./lib/network/network_request.ts";
+export type { NetworkChange } from "./lib/network/set_network.ts";
+export type { Network } from "./lib/network/view_network.ts";
+export type { ConnectOptions, DisconnectOptions } from "./lib/sandbox/connect.ts";
 export type { DisposableSandbox } from "./lib/sandbox/disposable.ts";
 export type { SandboxFilter } from "./lib/sandbox/filter.ts";
 export type { FindOptions } from "./lib/sandbox/find_sandbox.ts";

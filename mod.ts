@@ -57,6 +57,8 @@ export {
   type NetworkDriver,
   type NetworkRequest,
 } from "./lib/network/network_request.ts";
+export type { NetworkOperations } from "./lib/runtime/network_operations.ts";
+export type { NetworkChange } from "./lib/network/set_network.ts";
 export type { Network, NetworkAttachment } from "./lib/network/view_network.ts";
 
 // Sandboxes.
@@ -66,6 +68,7 @@ export type { SandboxContainer } from "./lib/sandbox/container_record.ts";
 export type { Refusal } from "./lib/plugin/refusal.ts";
 export type { FindPluginOptions } from "./lib/plugin/find.ts";
 export { type Sandbox, SANDBOX_STATES, type SandboxNetwork, type SandboxState } from "./lib/sandbox/view.ts";
+export type { ConnectOptions, DisconnectOptions } from "./lib/sandbox/connect.ts";
 export type {
   DisposableSandbox,
   ExecRequest,

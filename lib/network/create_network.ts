@@ -44,7 +44,9 @@ export interface CreateNetworkContext {
 
 /** A network that was created. */
 export interface CreatedNetwork {
+  /** The path of its configuration. */
   readonly file: string;
+  /** What the file says. */
   readonly list: NetworkConfigList;
   /** What the user should know, although nothing is wrong. */
   readonly warnings: readonly string[];

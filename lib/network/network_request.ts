@@ -14,7 +14,7 @@ export const LARGEST_VLAN = 4094;
 export interface NetworkRequest {
   /** Its name, as in its configuration: letters, digits, `_`, `.` and `-`. */
   readonly name: string;
-  /** @default {"bridge"} */
+  /** The plugin that makes the interfaces of containers. @default {"bridge"} */
   readonly driver?: NetworkDriver | undefined;
   /**
    * In CIDR notation, without host bits; a container gets one address of each.
@@ -53,6 +53,7 @@ export interface NetworkRequest {
 
 /** An option of a driver. */
 export interface DriverOption {
+  /** What it is for, in a line. */
   readonly help: string;
   /** The values that it takes. @default {any} */
   readonly values?: readonly string[] | undefined;

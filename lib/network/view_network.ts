@@ -9,10 +9,13 @@ import { subnetTexts } from "./network_subnets.ts";
 
 /** A container on a network. */
 export interface NetworkAttachment {
+  /** The ID of the container. */
   readonly containerId: string;
+  /** The interface in the container. */
   readonly ifName: string;
   /** The pod, as `NAMESPACE/NAME`; null for an attachment without one. */
   readonly pod: string | null;
+  /** Whether it is attached, or something is in progress or failed. */
   readonly state: AttachmentState;
   /** The MAC address of the interface; null if the result has none. */
   readonly mac: string | null;
@@ -22,6 +25,7 @@ export interface NetworkAttachment {
 
 /** A network, as `network inspect` shows it. */
 export interface Network {
+  /** The name in its configuration. */
   readonly name: string;
   /** Its file; `(embedded)` for the network that needs none. */
   readonly file: string;
