@@ -46,8 +46,7 @@ export async function checkChain(
   signal: AbortSignal,
 ): Promise<void> {
   const prevResult = added && cachedResult(list, added);
-  for (const [index, plugin] of list.plugins.entries()) {
-    const config = request(list, plugin, target, prevResult);
+  for (const [index, { plugin, config }] of checkRequests(list, target, added).entries()) {
     await withPlace(
       "CHECK",
       list,
@@ -59,6 +58,16 @@ export async function checkChain(
         }),
     );
   }
+}
+
+/** Returns the plugins with the configurations that they get at CHECK. */
+export function checkRequests(
+  list: NetworkConfigList,
+  target: Pick<AttachTarget, "capabilityArgs">,
+  added: JsonObject | undefined,
+): readonly { readonly plugin: PluginConfig; readonly config: JsonObject }[] {
+  const prevResult = added && cachedResult(list, added);
+  return list.plugins.map((plugin) => ({ plugin, config: request(list, plugin, target, prevResult) }));
 }
 
 /**
@@ -152,7 +161,7 @@ function callOf(verb: Verb, plugin: PluginConfig, target: AttachTarget, signal: 
 function request(
   list: NetworkConfigList,
   plugin: PluginConfig,
-  target: AttachTarget,
+  target: Pick<AttachTarget, "capabilityArgs">,
   prevResult: JsonObject | undefined,
 ): JsonObject {
   return requestConfig(list, plugin, {

@@ -12,7 +12,7 @@ import type { Cidr } from "../cni/address.ts";
 import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { attachmentComment } from "./attachment_tag.ts";
-import { checkBridge } from "./bridge_check.ts";
+import { bridgeAddresses, checkBridge } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
 import { type AddressPlan, bridgeAddressOperations, planAddresses } from "./bridge_plan.ts";
 import { addPort, type BridgePort, cidrsOf, waitForPort } from "./bridge_port.ts";
@@ -29,8 +29,11 @@ import {
   reserveAddresses,
   tagged,
 } from "./pair_attachment.ts";
-import { addSpoofCheck, collectSpoofChecks, removeSpoofCheck } from "./mac_spoof_check.ts";
+import { repairHost } from "./host_repair.ts";
+import { type Expected, expected } from "./link_check.ts";
+import { addSpoofCheck, collectSpoofChecks, findSpoofProblem, removeSpoofCheck } from "./mac_spoof_check.ts";
 import { removePair } from "./remove_pair.ts";
+import type { BatchHost, RepairRules } from "./rule_repair.ts";
 import { settleAddresses } from "./settle_addresses.ts";
 import { Undo } from "./undo.ts";
 
@@ -225,4 +228,33 @@ async function check(request: PluginRequest): Promise<void> {
 
 async function status(request: PluginRequest): Promise<void> {
   await pairStatus(request, readBridgeConfig(request.config, request.args));
+}
+
+/** Puts back the rules of an attachment, see {@linkcode RepairRules}. */
+export const repairBridge: RepairRules = async (request, host, options) => {
+  const config = readBridgeConfig(request.config, request.args);
+  const attachment = await expected(request);
+  const { ipMasq, ipMasqBackend, ipamType } = config;
+  const forwarded = bridgeAddresses(attachment, config);
+  const missing = await repairHost(request, host, attachment, {
+    ipMasq: ipMasq && ipamType !== "",
+    ipMasqBackend,
+  }, { ...options, forwarded });
+  return [...missing, ...config.macspoofchk ? await repairSpoofCheck(request, host, attachment, config) : []];
+};
+
+async function repairSpoofCheck(
+  { containerId, ifName }: PluginRequest,
+  host: BatchHost,
+  { result: { interfaces = [] }, container: { mac } }: Expected,
+  { bridge }: BridgeConfig,
+): Promise<readonly string[]> {
+  // The ADD of this plugin comes before those that add other interfaces.
+  const hostName = interfaces.find(({ name, sandbox }) => !sandbox && name !== bridge)?.name;
+  if (hostName === undefined || !mac) return [];
+  const port = { containerId, ifName, hostName, mac };
+  const problem = await findSpoofProblem(host, port);
+  if (problem === undefined) return [];
+  await addSpoofCheck(host, port);
+  return [problem];
 }

@@ -1,4 +1,4 @@
-import type { Ip } from "../cni/address.ts";
+import { formatIp, type Ip } from "../cni/address.ts";
 import { FAMILIES } from "../cni/default_route.ts";
 import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
@@ -17,6 +17,7 @@ import { closedChains, forwardChains } from "./forward_chains.ts";
 import { wrong } from "./link_check.ts";
 import { hostOf, tagged } from "./pair_attachment.ts";
 import { requirePrevResult } from "./prev_result.ts";
+import type { BatchHost, RepairRules } from "./rule_repair.ts";
 import { Undo } from "./undo.ts";
 import { validTagged } from "./valid_attachments.ts";
 
@@ -237,4 +238,48 @@ async function needsOf(
       ? undefined
       : { bridge: bridgeOfResult(result, ingressPolicy), isWithin: ingressPolicy === "isolated" },
   };
+}
+
+/** Puts back the rules of an attachment, see {@linkcode RepairRules}. */
+export const repairFirewall: RepairRules = async (request, host) => {
+  const config = readFirewallConfig(request.config);
+  const result = requirePrevResult(request);
+  if (config.backend === "none") return [];
+  const needs = await needsOf(request, config, result);
+  if (needs.addresses.length === 0) return [];
+  const { isZoned, missing } = await repairZone(request, host, config, needs.addresses);
+  const options = { backend: config.backend, isZoned };
+  try {
+    await checkRules(host, needs, options);
+    return missing;
+  } catch (error) {
+    if (!isCniError(error, "not-found")) throw error;
+    await makeRules(host, needs, options);
+    return [...missing, error.msg];
+  }
+};
+
+async function repairZone(
+  request: PluginRequest,
+  { batch }: BatchHost,
+  { backend, zone }: FirewallConfig,
+  addresses: readonly Ip[],
+): Promise<{ readonly isZoned: boolean; readonly missing: readonly string[] }> {
+  const host = hostOf(request);
+  const mayRun = backend === undefined || backend === "firewalld";
+  if (!mayRun || !await batch.once("firewalld", () => firewalldRuns(host))) {
+    return { isZoned: false, missing: [] };
+  }
+  const missing: string[] = [];
+  for (const ip of addresses) {
+    try {
+      if (await hasSource(host, zone, ip)) continue;
+    } catch (error) {
+      if (backend !== undefined || !isCniError(error, "permission")) throw error;
+      return { isZoned: false, missing: [] };
+    }
+    missing.push(`the address ${formatIp(ip)} is not in zone "${zone}" of firewalld any more`);
+    batch.after(async () => void await addSource(host, zone, ip));
+  }
+  return { isZoned: true, missing };
 }

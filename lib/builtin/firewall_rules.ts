@@ -44,7 +44,9 @@ export async function makeRules(
   needs: FirewallNeeds,
   options: RuleOptions,
 ): Promise<readonly string[]> {
-  using _held = needs.isolation === undefined ? undefined : await holdIsolation(host.signal);
+  // Who commits a batch holds it.
+  const holds = needs.isolation !== undefined && host.batch === undefined;
+  using _held = holds ? await holdIsolation(host.signal) : undefined;
   const [way, chains] = await all([makeOwn(host, needs, options), forwardChains(host)]);
   await openForwardChains(host, chains, needs);
   return closedChains(chains, [

@@ -51,6 +51,21 @@ export async function listIptables(
   table: IptablesTable,
   chain: readonly [] | readonly [string] = [],
 ): Promise<string[] | undefined> {
+  const { batch, ...alone } = host;
+  if (batch === undefined) return await listNow(host, family, table, chain);
+  const lines = await batch.once(`${family} ${table}`, () => listNow(alone, family, table, []));
+  const [only] = chain;
+  if (only === undefined || lines === undefined) return lines;
+  const own = lines.filter((line) => line.split(" ", 2)[1] === only);
+  return own.length === 0 ? undefined : own;
+}
+
+async function listNow(
+  host: Host,
+  family: Family,
+  table: IptablesTable,
+  chain: readonly [] | readonly [string],
+): Promise<string[] | undefined> {
   try {
     const request = {
       program: PROGRAMS[family],
@@ -63,6 +78,21 @@ export async function listIptables(
     if (!(error instanceof HostError) || error.code === RESOURCE_PROBLEM) throw error;
     return undefined;
   }
+}
+
+/** Carries out the lines of tables, in one transaction for each table. */
+export async function restoreIptables(
+  { run, signal }: Host,
+  family: Family,
+  tables: ReadonlyMap<IptablesTable, readonly string[]>,
+): Promise<void> {
+  await runOk(run, {
+    program: `${PROGRAMS[family]}-restore`,
+    ownGroup: false,
+    args: ["-w", "--noflush"],
+    stdin: [...tables].flatMap(([table, lines]) => [`*${table}`, ...lines, "COMMIT", ""]).join("\n"),
+    signal,
+  });
 }
 
 /**
@@ -78,14 +108,9 @@ export async function changeIptables(
   for (let attempt = 1;; attempt++) {
     const lines = await plan();
     if (lines.length === 0) return;
+    if (host.batch !== undefined) return host.batch.add(`${family} ${table}`, lines);
     try {
-      await runOk(host.run, {
-        program: `${PROGRAMS[family]}-restore`,
-        ownGroup: false,
-        args: ["-w", "--noflush"],
-        stdin: [`*${table}`, ...lines, "COMMIT", ""].join("\n"),
-        signal: host.signal,
-      });
+      await restoreIptables(host, family, new Map([[table, lines]]));
       return;
     } catch (error) {
       if (!(error instanceof HostError) || error.reason !== "program-failed" || attempt === ATTEMPTS) {

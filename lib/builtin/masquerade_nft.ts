@@ -47,7 +47,8 @@ export async function addNftRules(
       `masquerade comment "${comment}"`;
   });
   const isOwn = (rule: TaggedRule) => rule.comment.startsWith(tag);
-  const former = withChain.has(baseOf(host.run)) ? await addAndList(host, [...frame, ...own]) : undefined;
+  const isKnown = host.batch === undefined && withChain.has(baseOf(host.run));
+  const former = isKnown ? await addAndList(host, [...frame, ...own]) : undefined;
   if (former === undefined) {
     return await change(host, (rules) => [...frame, ...rules.filter(isOwn).map(deletion), ...own]);
   }

@@ -73,6 +73,10 @@ export async function changeNftScopes(
     if (rules.length < scopes.length) return false;
     const lines = plan(rules);
     if (lines.length === 0) return true;
+    if (host.batch !== undefined) {
+      host.batch.add("nft", lines);
+      return true;
+    }
     try {
       await applyNft(host, lines);
       return true;
@@ -89,6 +93,17 @@ export async function changeNftScopes(
  * list is cut short.
  */
 export async function listNft(host: Host, scope: NftScope): Promise<readonly NftRule[] | undefined> {
+  const { batch, ...alone } = host;
+  if (batch === undefined) return await listNow(host, scope);
+  const [what, family, table, chain] = scope.split(" ");
+  const rules = await batch.once(
+    `nft ${family} ${table}`,
+    () => listNow(alone, `table ${family} ${table}`),
+  );
+  return what === "chain" ? rules?.filter((rule) => rule.chain === chain) : rules;
+}
+
+async function listNow(host: Host, scope: NftScope): Promise<readonly NftRule[] | undefined> {
   for (let attempt = 1;; attempt++) {
     try {
       return await listOnce(host, scope);
@@ -100,7 +115,8 @@ export async function listNft(host: Host, scope: NftScope): Promise<readonly Nft
 
 /** Lists the chains of all tables; undefined if nftables does not work on this machine. */
 export async function listNftChains(host: Host): Promise<readonly NftChain[] | undefined> {
-  const items = await listItems<{ readonly chain?: Partial<NftChain> }>(host, "chains");
+  const list = () => listItems<{ readonly chain?: Partial<NftChain> }>(host, "chains");
+  const items = await (host.batch === undefined ? list() : host.batch.once("nft chains", list));
   return items?.flatMap(({ chain }) => {
     const { family, table, name, hook, type, policy } = chain ?? {};
     if (family === undefined || table === undefined || name === undefined) return [];

@@ -22,6 +22,7 @@ import {
 import { portsOfFamily } from "./port_range.ts";
 import { readPortmapConfig, readPortsToRemove } from "./portmap_config.ts";
 import { requirePrevResult } from "./prev_result.ts";
+import type { RepairRules } from "./rule_repair.ts";
 import { forgetFlowsBefore, forgetFlowsOf } from "./stale_flows.ts";
 import { Undo } from "./undo.ts";
 import { validTagged } from "./valid_attachments.ts";
@@ -135,23 +136,48 @@ async function localnetSysctl(
 }
 
 async function check(request: PluginRequest): Promise<void> {
+  const wanted = forwardingIn(request);
+  if (wanted === undefined) return;
+  const problem = await findForwardingProblem(hostOf(request), tagged(request), wanted) ??
+    await findLocalnetProblem(request, wanted);
+  if (problem !== undefined) throw wrong(problem);
+}
+
+/** What the ADD of a container has made; undefined if that is nothing. */
+function forwardingIn(request: PluginRequest): WantedForwarding | undefined {
   const config = readPortmapConfig(request.config);
   const prevResult = requirePrevResult(request);
-  if (config.ports.length === 0) return;
-  const wanted = { config, targets: targetsIn(prevResult, request) };
-  if (wanted.targets.size === 0) return;
-  const problem = await findForwardingProblem(hostOf(request), tagged(request), wanted);
-  if (problem !== undefined) throw wrong(problem);
+  if (config.ports.length === 0) return undefined;
+  const targets = targetsIn(prevResult, request);
+  return targets.size === 0 ? undefined : { config, targets };
+}
+
+async function findLocalnetProblem(
+  request: PluginRequest,
+  wanted: WantedForwarding,
+): Promise<string | undefined> {
   const sysctl = await localnetSysctl(request, wanted);
-  if (sysctl === undefined) return;
+  if (sysctl === undefined) return undefined;
   const { signal } = request;
   const value = (await kernelFor(request.run).readSysctls([sysctl], { signal })).get(sysctl);
-  if (value !== "1") {
-    throw wrong(
-      `the kernel parameter "${sysctl}" is ${value === undefined ? "not there" : `"${value}"`}, not "1"`,
-    );
-  }
+  if (value === "1") return undefined;
+  return `the kernel parameter "${sysctl}" is ${value === undefined ? "not there" : `"${value}"`}, not "1"`;
 }
+
+/** Puts back the rules of an attachment, see {@linkcode RepairRules}. */
+export const repairPorts: RepairRules = async (request, host) => {
+  const wanted = forwardingIn(request);
+  if (wanted === undefined) return [];
+  const problem = await findForwardingProblem(host, tagged(request), wanted);
+  if (problem !== undefined) {
+    await addForwarding(host, tagged(request), wanted);
+    // Those of TCP go on as they are. A client of UDP that sent on meanwhile would never reach the container.
+    host.batch.after(() => forgetFlowsBefore(hostOf(request), wanted, request.log));
+  }
+  const closed = await findLocalnetProblem(request, wanted);
+  if (closed !== undefined) host.batch.after(() => routeLocalnet(request, wanted));
+  return [problem, closed].filter((one) => one !== undefined);
+};
 
 /**
  * Removes the rules of an attachment, by its mark: whatever has become of the namespace, and whichever back end has them. Of

@@ -23,11 +23,15 @@ import {
   reserveAddresses,
   tagged,
 } from "./pair_attachment.ts";
+import { ownAddresses } from "./host_check.ts";
+import { repairHost } from "./host_repair.ts";
+import { expected } from "./link_check.ts";
 import { checkPtp } from "./ptp_check.ts";
 import { type PtpConfig, readPtpConfig } from "./ptp_config.ts";
 import { insideOperations, outsideOperations, planPtp, type PtpPlan } from "./ptp_plan.ts";
 import { randomMac, randomVethName } from "./random_names.ts";
 import { removePair } from "./remove_pair.ts";
+import type { RepairRules } from "./rule_repair.ts";
 import { Undo } from "./undo.ts";
 
 /**
@@ -138,3 +142,11 @@ async function status(request: PluginRequest): Promise<void> {
 async function gc(request: PluginRequest): Promise<void> {
   await collectPairs(request, readPairTeardown(request.config));
 }
+
+/** Puts back the rules of an attachment, see {@linkcode RepairRules}. */
+export const repairPtp: RepairRules = async (request, host, options) => {
+  const config = readPtpConfig(request.config);
+  const attachment = await expected(request);
+  const forwarded = ownAddresses(attachment);
+  return await repairHost(request, host, attachment, config, { ...options, forwarded });
+};

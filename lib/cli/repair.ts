@@ -5,14 +5,14 @@ import type { RepairItem } from "../sandbox/repair.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./open.ts";
 
-/** `podwire repair [NAME]` */
+/** `podwire repair [NAME...]` */
 export async function repair(input: CommandInput): Promise<number> {
   const { io } = input;
-  const [sandbox] = input.operands;
   const namespace = input.value("namespace");
   const dryRun = input.flag("dry-run");
   const podwire = openPodwire(input);
-  const request = { dryRun, ...(sandbox && { sandbox }), ...(namespace && { namespace }) };
+  const sandbox = input.operands.length === 0 ? undefined : input.operands;
+  const request = { dryRun, sandbox, namespace };
   const report = await withSignals(io, (signal) => podwire.sandboxes.repair(request, { signal }));
   if (input.flag("json")) io.write(`${printJson(report as unknown as JsonObject, 2)}\n`);
   else {
@@ -26,7 +26,8 @@ export async function repair(input: CommandInput): Promise<number> {
   return report.kept.length === 0 ? 0 : 1;
 }
 
-function itemText({ kind, containerId, why, lost = [] }: RepairItem): string {
+function itemText({ kind, containerId, network, ifName, why, lost = [] }: RepairItem): string {
   const unknown = lost.length === 0 ? "" : `; lost: ${lost.join(", ")}`;
-  return oneLine(`${kind} ${containerId}: ${why}${unknown}`);
+  const attachment = network === undefined ? "" : ` ${network}:${ifName}`;
+  return oneLine(`${kind} ${containerId}${attachment}: ${why}${unknown}`);
 }

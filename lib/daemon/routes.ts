@@ -161,7 +161,7 @@ function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {
     method: "POST",
     path: "/v1/sandboxes/{id}/repair",
     id: "repairSandbox",
-    summary: "Rebuild the damaged records of a sandbox; records that a newer version wrote stay as they are",
+    summary: "Put back the lost rules of a sandbox, and rebuild its damaged records",
     query: [NAMESPACE],
     answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
     handle: async (request) => {

@@ -25,9 +25,8 @@ function objectOf(required: JsonObject, optional: JsonObject = {}): JsonObject {
 const REPAIR_ITEM = objectOf({
   kind: { enum: [...REPAIR_KINDS] },
   containerId: TEXT,
-  file: TEXT,
   why: TEXT,
-}, { lost: listOf(TEXT) });
+}, { file: TEXT, network: TEXT, ifName: TEXT, lost: listOf(TEXT) });
 const ITEM = objectOf({ kind: TEXT, why: TEXT }, {
   containerId: TEXT,
   network: TEXT,

@@ -1,6 +1,7 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { Attachments } from "../attachment/attachments.ts";
 import type { ForgetReport, ForgetRequest } from "../attachment/forget.ts";
+import type { RuleRepair } from "../attachment/rule_repair.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import type { GarbageCollector } from "../gc/collector.ts";
@@ -60,6 +61,8 @@ export interface RuntimeContext extends CatalogContext, AttachContext {
   /** Deletes the records of attachments that cannot be detached. */
   readonly forget: (request: ForgetRequest, options: CallOptions) => Promise<ForgetReport>;
   readonly failed: FailedIndex;
+  /** Finds lost rules, and puts them back. */
+  readonly rules: RuleRepair;
   readonly probe: VersionProbe;
   /** Asks the plugins of a network whether it is ready. */
   readonly probeNetwork: ProbeNetwork;

@@ -1,3 +1,4 @@
+import type { RuleRepair } from "../attachment/rule_repair.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { SandboxContext } from "../sandbox/context.ts";
@@ -12,6 +13,7 @@ import { Sandboxes } from "../sandbox/sandbox.ts";
 export interface SandboxWiring extends SandboxContext, Omit<RecoveryContext, "orphans" | "damagedSandboxes"> {
   readonly instrumentation: Instrumentation;
   readonly catalog: (signal?: AbortSignal) => Promise<Catalog>;
+  readonly rules: RuleRepair;
 }
 
 /** Creates each collaborator of the sandboxes once. */

@@ -31,7 +31,7 @@ export function wire(options: RuntimeOptions, more: WireOptions = {}): RuntimeCo
 /** Creates what a runtime has beside its attachments. */
 export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const { options, reading, disk, guards, records, host, catalogs } = wiring;
-  const { attachments, store, cache, locks, probe } = records;
+  const { attachments, store, cache, locks, probe, rules } = records;
   const { timeouts, run, running, log } = host;
   const { runner, netnsGuard, instrumentation, freeLeftovers } = wiring.plugins;
   const { format } = reading;
@@ -44,7 +44,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const damaged = new DamagedRecords({ ...disk, attachments, running, netnsOf });
   const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedLimit: failedLimitOf(options, disk, log) };
-  const more = { instrumentation, catalog: wiring.catalog ?? catalogs.catalog };
+  const more = { instrumentation, rules, catalog: wiring.catalog ?? catalogs.catalog };
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
   const garbage = new GarbageCollector({
     ...{ ...records, runner, running, damaged, host: wired.orphans },

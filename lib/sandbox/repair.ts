@@ -1,4 +1,5 @@
 import type { CallOptions } from "../async/call_options.ts";
+import type { RuleRepair } from "../attachment/rule_repair.ts";
 import { isContainerId } from "../cni/name.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import { readOwnBytes, readTextIfThere, statOf } from "../host/file.ts";
@@ -16,30 +17,34 @@ import { infraBundle, runtimeOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
 import { repairSandbox, type SandboxRecord } from "./record.ts";
 
-/** Which records {@linkcode Repair.repair} repairs. */
+/** What {@linkcode Repair.repair} repairs. */
 export interface RepairRequest {
-  /** A name, an ID, or the prefix of an ID. @default {every sandbox whose record is damaged} */
-  readonly sandbox?: string | undefined;
-  /** Namespace of the name. @default {"default"} */
+  /** Names, IDs, or prefixes of IDs. @default {everything on record} */
+  readonly sandbox?: string | readonly string[] | undefined;
+  /** Namespace of the names. @default {"default"} */
   readonly namespace?: string | undefined;
   /** Whether nothing is changed. @default {false} */
   readonly dryRun?: boolean | undefined;
 }
 
-/** Kinds of damaged records. */
-export const REPAIR_KINDS = ["sandbox", "attachment"] as const;
+/** What can be damaged: records of sandboxes and of attachments, and the rules that the built-in plugins made. */
+export const REPAIR_KINDS = ["sandbox", "attachment", "rules"] as const;
 
 /** One of {@linkcode REPAIR_KINDS}. */
 export type RepairKind = typeof REPAIR_KINDS[number];
 
-/** One record that was checked. */
+/** One thing that was damaged. */
 export interface RepairItem {
-  /** Whether it is the record of a sandbox or of an attachment. */
+  /** Whether it is the record of a sandbox or of an attachment, or the rules of an attachment. */
   readonly kind: RepairKind;
   /** ID of the sandbox, or of the container of the attachment. */
   readonly containerId: string;
+  /** Network of the attachment whose rules were missing. */
+  readonly network?: string;
+  /** Interface of the attachment whose rules were missing. */
+  readonly ifName?: string;
   /** Path of the damaged record. */
-  readonly file: string;
+  readonly file?: string;
   /** How it was repaired, or why it was not. */
   readonly why: string;
   /** What could not be restored. */
@@ -48,9 +53,9 @@ export interface RepairItem {
 
 /** What a repair did, or would do in a dry run. */
 export interface RepairReport {
-  /** Records that were restored or recreated. */
+  /** What was restored or recreated. */
   readonly repaired: readonly RepairItem[];
-  /** Records that were not changed. */
+  /** What was not changed. */
   readonly kept: readonly RepairItem[];
 }
 
@@ -58,6 +63,7 @@ export interface RepairReport {
 export interface RepairContext extends SandboxContext {
   readonly store: AttachmentStore;
   readonly damagedSandboxes: DamagedSandboxes;
+  readonly rules: RuleRepair;
 }
 
 type Findings = { readonly repaired: RepairItem[]; readonly kept: RepairItem[] };
@@ -66,8 +72,9 @@ type Findings = { readonly repaired: RepairItem[]; readonly kept: RepairItem[] }
 const LOST = ["annotations", "labels", "sysctls", "the process that its namespace was borrowed from"];
 
 /**
- * Repairs damaged records of sandboxes. A record with one wrong bit is restored; any other is recreated from the records of
- * its attachments, its namespace and the index of names. Records of a newer version are not changed.
+ * Repairs damaged records of sandboxes, and puts back the rules that attachments have lost. A record with one wrong bit is
+ * restored; any other is recreated from the records of its attachments, its namespace and the index of names. Records of a newer
+ * version are not changed.
  */
 export class Repair {
   readonly #context: RepairContext;
@@ -77,36 +84,56 @@ export class Repair {
   }
 
   /**
-   * Repairs the damaged records.
+   * Repairs the damaged records, and then the rules.
    *
    * @throws {CniError} kind `not-found` if there is no such sandbox
    */
   async repair(request: RepairRequest = {}, { signal }: CallOptions = {}): Promise<RepairReport> {
     return await withCniErrors(async () => {
       const found: Findings = { repaired: [], kept: [] };
-      for (const id of await this.#idsOf(request)) {
+      const named = await this.#named(request);
+      for (const id of named ?? await this.#damagedIds()) {
         signal?.throwIfAborted();
         await using _lock = await this.#context.locks.containers.hold(id, signal);
         await this.#repair(id, request, found);
       }
+      await this.#repairRules(named, request, found, signal);
       return found;
     });
   }
 
-  async #idsOf({ sandbox, namespace = "default" }: RepairRequest): Promise<readonly string[]> {
-    const { sandboxes, store } = this.#context;
-    if (sandbox !== undefined) {
-      if (isContainerId(sandbox) && await sandboxes.damagedOf(sandbox) !== undefined) return [sandbox];
-      return [
-        (await findSandbox(sandboxes, sandbox, {
-          namespace,
-          damagedSandboxes: this.#context.damagedSandboxes,
-        })).id,
-      ];
+  async #named({ sandbox, namespace = "default" }: RepairRequest): Promise<readonly string[] | undefined> {
+    if (sandbox === undefined) return undefined;
+    const { sandboxes, damagedSandboxes } = this.#context;
+    const ids = new Set<string>();
+    for (const name of [sandbox].flat()) {
+      const isDamaged = isContainerId(name) && await sandboxes.damagedOf(name) !== undefined;
+      ids.add(isDamaged ? name : (await findSandbox(sandboxes, name, { namespace, damagedSandboxes })).id);
     }
+    return [...ids];
+  }
+
+  async #damagedIds(): Promise<readonly string[]> {
+    const { sandboxes, store } = this.#context;
     const { damaged } = await sandboxes.scan();
     const lost = (await store.scanAll()).damaged.map(({ containerId }) => containerId);
     return [...new Set([...damaged.map(({ id }) => id), ...lost])];
+  }
+
+  async #repairRules(
+    containers: readonly string[] | undefined,
+    { dryRun = false }: RepairRequest,
+    found: Findings,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { rules } = this.#context;
+    const request = { containers, forwarding: true, signal };
+    const lost = dryRun ? await rules.find(request) : (await rules.repair(request)).lost;
+    for (const { containerId, network, ifName, missing, error } of lost) {
+      const item = { kind: "rules", containerId, network, ifName } as const;
+      const why = [...missing, ...error === undefined ? [] : [error.message]].join("; ");
+      (error === undefined ? found.repaired : found.kept).push({ ...item, why });
+    }
   }
 
   async #repair(id: string, { dryRun = false }: RepairRequest, found: Findings): Promise<void> {

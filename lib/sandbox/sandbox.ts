@@ -312,11 +312,21 @@ export class Sandboxes {
   }
 
   /**
-   * Recreates damaged records, of one sandbox or of all. Records of a newer version stay as they are.
+   * Recreates damaged records, and puts back the rules of built-in plugins that a flush or a reload of the firewall has taken: of
+   * some sandboxes, or of everything on record. Nothing in the namespace of a sandbox is touched, so connections go on. Records of
+   * a newer version stay as they are.
    *
    * Permissions: those of the class.
    *
-   * @throws {CniError} kind `not-found` if there is no such sandbox
+   * @throws {CniError} kind `not-found` if there is no such sandbox; what could not be repaired is returned
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "../runtime/podwire.ts";
+   *
+   * const { repaired, kept } = await new Podwire().sandboxes.repair({ dryRun: true });
+   * console.log(repaired.map(({ containerId, why }) => `${containerId}: ${why}`), kept.length);
+   * ```
    */
   async repair(request: RepairRequest = {}, options: CallOptions = {}): Promise<RepairReport> {
     return await call(options, () => this.#context.repair.repair(request, options));

@@ -51,7 +51,20 @@ export class ContainerLocks {
    * @throws {HostError} reason `lock-timeout` if the wait lasts too long
    */
   async hold(containerId: string, signal?: AbortSignal): Promise<AsyncDisposable> {
-    const lock = await this.lock(containerId, signal);
+    return this.#begin(containerId, await this.lock(containerId, signal));
+  }
+
+  /**
+   * Same as {@linkcode ContainerLocks.hold} if no operation on the container is in progress and none was interrupted; otherwise
+   * returns undefined.
+   */
+  async tryHold(containerId: string): Promise<AsyncDisposable | undefined> {
+    if (await this.hasFile(containerId)) return undefined;
+    const lock = await this.tryLock(containerId);
+    return lock === undefined ? undefined : this.#begin(containerId, lock);
+  }
+
+  #begin(containerId: string, lock: Lock): AsyncDisposable {
     const held = this.#held;
     held.set(containerId, { containerId });
     return {

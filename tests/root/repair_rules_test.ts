@@ -1,0 +1,147 @@
+// Rules of attachments that a flush or a reload of the firewall takes away, and how they come back.
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Backend, BACKENDS, DriftWorld } from "./drift_world.ts";
+import { EchoServer, EchoStream } from "./echo_stream.ts";
+import { need } from "./need.ts";
+
+const NEEDED = need("root", "ip", "iptables", "nft");
+const PORTS = ["8080:80", "8081:81/udp", "9000-9009:9000-9009", "[2001:db8::1]:8443:443"];
+
+/** What takes rules away, by back end. */
+const FLUSHES: Readonly<Record<Backend, readonly string[]>> = {
+  iptables: [
+    "nft flush ruleset",
+    "for each in iptables ip6tables; do for table in nat filter; do $each -w -t $table -F; done; done",
+    "iptables -w -t nat -F POSTROUTING",
+    "iptables -w -t nat -F CNI-HOSTPORT-DNAT",
+    "ip6tables -w -t nat -F; ip6tables -w -t nat -X",
+    "iptables -w -F CNI-FORWARD",
+    "iptables -w -F CNI-ISOLATION-STAGE-1; ip6tables -w -F CNI-ISOLATION-STAGE-2",
+    "iptables -w -F; iptables -w -X",
+    "nft delete table bridge nat",
+  ],
+  nftables: [
+    "nft flush ruleset",
+    "nft delete table inet cni_plugins_masquerade",
+    "nft flush chain inet cni_plugins_masquerade postrouting",
+    "nft delete table ip cni_hostport",
+    "nft flush chain ip6 cni_hostport masquerading",
+    "nft flush chain ip cni_hostport prerouting",
+    "nft delete table inet podwire_firewall",
+    "nft delete table bridge nat",
+  ],
+};
+
+for (const backend of BACKENDS) {
+  Deno.test({
+    name: `what was flushed is seen, and is back as it was, once, after a repair: ${backend}`,
+    ...NEEDED,
+    fn: async () => {
+      await using world = await DriftWorld.make(backend);
+      const { sandboxes } = world.podwire();
+      for (const [index, name] of ["one", "two"].entries()) {
+        const publish = index === 0 ? PORTS : [];
+        await sandboxes.run({ id: world.own.id(name), name, networks: [{ name: "net", publish }] });
+      }
+      const rules = await world.rules();
+      world.changes.length = 0;
+      assertEquals(await sandboxes.repair(), { repaired: [], kept: [] });
+      assertEquals(world.changes, [], "nothing is lost");
+      for (const flush of FLUSHES[backend]) {
+        await world.machine.sh(flush);
+        const { ready, reason } = await sandboxes.check("one");
+        assertEquals(ready, false, flush);
+        assertMatch(reason ?? "", /^Cannot CHECK network "net", plugin "(bridge|portmap|firewall)"/, flush);
+        const planned = await sandboxes.repair({ dryRun: true });
+        assertEquals(world.changes, [], `a dry run changes nothing: ${flush}`);
+        const { repaired, kept } = await sandboxes.repair();
+        assertEquals(kept, [], flush);
+        assert(repaired.length > 0, flush);
+        assertEquals(repaired, planned.repaired, flush);
+        assertEquals([
+          ...new Set(repaired.map(({ kind, network, ifName }) => `${kind} ${network}:${ifName}`)),
+        ], [
+          "rules net:eth0",
+        ]);
+        assertEquals(await world.rules(), rules, flush);
+        for (const name of ["one", "two"]) {
+          assertEquals((await sandboxes.check(name)).reason, undefined, flush);
+        }
+        // One for nftables, and one for each family of iptables.
+        const programs = world.changes.map(({ program }) => program);
+        assertEquals(programs.length, new Set(programs).size, `${flush}: ${programs}`);
+        world.changes.length = 0;
+        assertEquals(await sandboxes.repair(), { repaired: [], kept: [] });
+        assertEquals(world.changes, [], `a second repair changes nothing: ${flush}`);
+      }
+    },
+  });
+
+  Deno.test({
+    name:
+      `a TCP connection goes on while the rules are lost and repaired, and a new one is possible: ${backend}`,
+    ...NEEDED,
+    fn: async () => {
+      await using world = await DriftWorld.make(backend);
+      const { sandboxes } = world.podwire();
+      const id = world.own.id("web");
+      const { netns, ips } = await sandboxes.run({
+        id,
+        name: "web",
+        networks: [{ name: "net", publish: ["8080:80"] }],
+      });
+      const before = await sandboxes.check("web");
+      const [address = ""] = ips;
+      await using _inside = await EchoServer.start(netns, "0.0.0.0", 80);
+      await using _outside = await EchoServer.start(world.outside, "192.0.2.2", 7000);
+      await using published = await EchoStream.open(world.outside, "192.0.2.1", 8080);
+      await using masqueraded = await EchoStream.open(netns, "192.0.2.2", 7000);
+      await world.machine.sh("nft flush ruleset");
+      assertEquals((await sandboxes.repair()).repaired.length, 1);
+      for (const stream of [published, masqueraded]) await stream.say("after the repair");
+      {
+        await using again = await EchoStream.open(world.outside, "192.0.2.1", 8080);
+        await using out = await EchoStream.open(netns, "192.0.2.2", 7000);
+        for (const stream of [again, out]) await stream.say("new");
+      }
+      const after = await sandboxes.check("web");
+      assertEquals(after.networks.map(({ link }) => link), before.networks.map(({ link }) => link));
+      assertEquals((await sandboxes.get("web")).ips[0], address);
+    },
+  });
+}
+
+Deno.test({
+  name: "a repair makes the host forward again, and names the kernel parameter",
+  ...NEEDED,
+  fn: async () => {
+    await using world = await DriftWorld.make("nftables");
+    const { sandboxes } = world.podwire();
+    await sandboxes.run({ id: world.own.id("web"), name: "web", networks: [{ name: "net" }] });
+    await world.machine.sh("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
+    const { repaired } = await sandboxes.repair({ sandbox: "web" });
+    assertEquals(repaired.map(({ why }) => why), [
+      'the kernel parameter "net/ipv4/ip_forward" is 0, not 1: nothing is forwarded',
+    ]);
+    assertEquals((await sandboxes.check("web")).reason, undefined);
+    const values = await world.machine.sh("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding");
+    assertEquals(values, "1\n1\n");
+  },
+});
+
+Deno.test({
+  name: "rules of a sandbox that is stopped, or whose namespace is gone, do not come back",
+  ...NEEDED,
+  fn: async () => {
+    await using world = await DriftWorld.make("nftables");
+    const { sandboxes } = world.podwire();
+    for (const name of ["stopped", "gone"]) {
+      await sandboxes.run({ id: world.own.id(name), name, networks: [{ name: "net" }] });
+    }
+    await sandboxes.stop("stopped");
+    await world.own.sh(`umount ${(await sandboxes.get("gone")).netns}`);
+    await world.machine.sh("nft flush ruleset");
+    assertEquals(await sandboxes.repair(), { repaired: [], kept: [] });
+    assertEquals(await world.machine.sh("nft list ruleset"), "");
+  },
+});
