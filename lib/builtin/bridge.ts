@@ -11,9 +11,11 @@ import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import type { Cidr } from "../cni/address.ts";
 import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
+import type { Host } from "./host.ts";
 import { attachmentComment } from "./attachment_tag.ts";
 import { bridgeAddresses, checkBridge } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
+import { ensureVlanGateway, removeUnusedGateway, removeUnusedGateways } from "./vlan_gateway.ts";
 import { type AddressPlan, bridgeAddressOperations, planAddresses } from "./bridge_plan.ts";
 import { addPort, type BridgePort, cidrsOf, waitForPort } from "./bridge_port.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
@@ -57,6 +59,14 @@ async function add(request: PluginRequest): Promise<Result> {
   await requireUsable(request, [config.bridge]);
   const undo = new Undo(request.log);
   try {
+    const { bridge, vlans: { vlan } } = config;
+    // After the port is gone.
+    if (vlan !== 0 && config.isGateway) {
+      undo.push(
+        "the gateway",
+        (signal) => removeUnusedGateway({ run: request.run, signal }, { bridge, vlan }),
+      );
+    }
     const comment = await attachmentComment(tagged(request));
     const port = await addHeldPort(request, config, comment);
     undo.push("the interface", (signal) => removeLink(kernelFor(request.run), port.hostName, { signal }));
@@ -157,18 +167,23 @@ function hostSysctls({ config, port }: Attaching, addresses: readonly Cidr[]): r
   return [...ownRoutes, ...forwardingSysctls(addresses)];
 }
 
-/** Sets the addresses of the bridge; then checks the links. */
+/** Sets the addresses of the bridge, or of the gateway of its VLAN; then checks the links. */
 async function finishHost(
   { request, config, port }: Attaching,
   plan: AddressPlan | undefined,
 ): Promise<NonNullable<Result["interfaces"]>> {
   const host = hostOf(request);
   const needed = plan?.bridgeAddresses ?? [];
-  const addressing = bridgeAddressOperations(config, cidrsOf(port.bridge), needed);
+  const gateway = await gatewayOf(host, config, port, needed);
+  const addressing = bridgeAddressOperations(
+    { device: gateway.name, forceAddress: config.forceAddress },
+    cidrsOf(gateway),
+    needed,
+  );
   // A MAC address that was set explicitly does not change with the ports; else neighbours would lose the gateway.
   const pinned: readonly SetLink[] = addressing.length === 0
     ? []
-    : [{ kind: "set-link", name: config.bridge, mac: port.bridge.mac }];
+    : [{ kind: "set-link", name: gateway.name, mac: gateway.mac }];
   const operations = [
     ...addressing,
     ...pinned,
@@ -187,7 +202,19 @@ async function finishHost(
     { name: config.bridge, mac: bridge?.mac ?? "" },
     { name: veth.name, mac: veth.mac },
     { name: request.ifName, mac: port.containerMac, sandbox: request.netns },
+    ...(gateway === port.bridge ? [] : [{ name: gateway.name, mac: gateway.mac }]),
   ];
+}
+
+/** Returns the interface that has the addresses of the gateways: the bridge, unless they are in a VLAN. */
+async function gatewayOf(
+  host: Host,
+  { bridge, vlans: { vlan } }: BridgeConfig,
+  port: BridgePort,
+  needed: readonly Cidr[],
+): Promise<LinkInfo> {
+  if (vlan === 0 || needed.length === 0) return port.bridge;
+  return await ensureVlanGateway(host, { bridge, vlan }, port.bridge.mtu);
 }
 
 /** Fails if the kernel or a network manager has reverted a setting, which must not look like success. */
@@ -210,13 +237,19 @@ async function del(request: PluginRequest): Promise<void> {
     () => removePair(host, request, ({ master }) => config.bridge !== "" && master === config.bridge),
   );
   if (config.macspoofchk) await removeSpoofCheck(host, request);
+  const { bridge, vlan } = config;
+  if (vlan !== 0 && bridge !== "") await removeUnusedGateway(host, { bridge, vlan });
   if (config.removeEmptyBridge && config.bridge !== "") await removeEmptyBridge(host, config.bridge);
 }
 
 async function gc(request: PluginRequest): Promise<void> {
   const config = readBridgeTeardown(request.config);
   await collectPairs(request, config);
-  if (config.macspoofchk) await collectSpoofChecks(hostOf(request));
+  const host = hostOf(request);
+  for (const gateway of await removeUnusedGateways(host, config.bridge)) {
+    request.log(`bridge: removed ${gateway}, the gateway of a VLAN that no port is in`);
+  }
+  if (config.macspoofchk) await collectSpoofChecks(host);
 }
 
 async function check(request: PluginRequest): Promise<void> {

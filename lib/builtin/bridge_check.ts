@@ -1,5 +1,6 @@
 import { type Cidr, formatCidr } from "../cni/address.ts";
 import type { Interface } from "../cni/result.ts";
+import type { LinkInfo } from "../host/link_info.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
@@ -17,6 +18,8 @@ import {
   showNetns,
   wrong,
 } from "./link_check.ts";
+import { vlanProblem } from "./bridge_vlans.ts";
+import { gatewayName } from "./vlan_gateway.ts";
 import { findSpoofProblem } from "./mac_spoof_check.ts";
 
 /**
@@ -60,13 +63,11 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   const outside = await Promise.all([bridge, ...ports].map(({ name }) => findLink(kernel, name, host)));
   const [bridgeLink, ...portLinks] = outside;
   checkLink(bridge, bridgeLink, "bridge");
-  if (bridgeLink?.isPromiscuous !== config.promiscMode) {
+  if (bridgeLink === undefined) throw wrong(`interface "${bridge.name}" is not there any more`);
+  if (bridgeLink.isPromiscuous !== config.promiscMode) {
     throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
   }
-  const present = new Set(bridgeLink && cidrsOf(bridgeLink).map(formatCidr));
-  for (const address of needed.map(formatCidr)) {
-    if (!present.has(address)) throw wrong(`bridge "${bridge.name}" does not have the address ${address}`);
-  }
+  await checkGateway(host, config, bridgeLink, needed);
   const { link: inside, routes } = await showNetns(host, netns, container.name);
   if (config.disableContainerInterface) {
     if (inside.isUp) throw wrong(`interface "${container.name}" is up`);
@@ -82,6 +83,7 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   }
   checkLink(port, portLinks[at], "veth");
   checkMtu({ name: port.name, mtu: portLinks[at]?.mtu ?? 0 }, config.mtu);
+  await checkVlans(host, config, { bridge: bridgeLink, port: port.name });
   if (config.macspoofchk) {
     const { containerId, ifName } = wanted;
     const guarded = { containerId, ifName, hostName: port.name, mac: container.mac || inside.mac };
@@ -90,4 +92,36 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   }
   checkAddresses(result, inside, container.name);
   checkRoutes(result.routes ?? [], routes);
+}
+
+async function checkVlans(
+  host: Host,
+  { vlans }: BridgeConfig,
+  { bridge, port }: { readonly bridge: LinkInfo; readonly port: string },
+): Promise<void> {
+  if (!vlans.filters) return;
+  if (!bridge.filtersVlans) throw wrong(`bridge "${bridge.name}" does not keep VLANs apart`);
+  if (vlans.ofPort.length === 0) return;
+  const found = await kernelFor(host.run).portVlans({ signal: host.signal });
+  const problem = vlanProblem(vlans, found.get(port) ?? []);
+  if (problem !== undefined) throw wrong(`bridge port "${port}" ${problem}`);
+}
+
+/** Looks at the interface with the addresses of the gateways: the bridge, unless they are in a VLAN. */
+async function checkGateway(
+  host: Host,
+  { bridge, vlans: { vlan } }: BridgeConfig,
+  bridgeLink: LinkInfo,
+  needed: readonly Cidr[],
+): Promise<void> {
+  if (needed.length === 0) return;
+  const name = vlan === 0 ? bridge : gatewayName({ bridge, vlan });
+  const link = vlan === 0 ? bridgeLink : await findLink(kernelFor(host.run), name, host);
+  if (link === undefined) throw wrong(`interface "${name}" is not there any more`);
+  if (!link.isUp) throw wrong(`interface "${name}" is down`);
+  const what = vlan === 0 ? "bridge" : "interface";
+  const present = new Set(cidrsOf(link).map(formatCidr));
+  for (const address of needed.map(formatCidr)) {
+    if (!present.has(address)) throw wrong(`${what} "${name}" does not have the address ${address}`);
+  }
 }

@@ -1,18 +1,10 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import { isArray, type JsonObject } from "../cni/json.ts";
+import type { JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
 import type { Dns } from "../cni/result.ts";
-import { openObjectOf, ValidationError } from "../cni/shape.ts";
-import {
-  FLAG,
-  MAC_ADDRESS,
-  macOfArgs,
-  nonEmpty,
-  readConfig,
-  section,
-  TEXT,
-  unsupportedField,
-} from "./config_shape.ts";
+import { lenient, openObjectOf, ValidationError } from "../cni/shape.ts";
+import { type BridgeVlans, bridgeVlans, VLAN, VLAN_MEMBERS } from "./bridge_vlans.ts";
+import { FLAG, MAC_ADDRESS, macOfArgs, nonEmpty, readConfig, section, TEXT } from "./config_shape.ts";
 import type { MasqueradeBackend } from "./masquerade.ts";
 import {
   PAIR_MEMBERS,
@@ -21,6 +13,7 @@ import {
   type PairTeardown,
   readPairTeardown,
 } from "./pair_config.ts";
+import { gatewayName, type VlanGateway } from "./vlan_gateway.ts";
 
 /** Configuration of the bridge plugin. */
 export interface BridgeConfig {
@@ -42,6 +35,7 @@ export interface BridgeConfig {
   readonly enabledad: boolean;
   /** Whether the interface of the container stays down. */
   readonly disableContainerInterface: boolean;
+  readonly vlans: BridgeVlans;
   /** Empty for a random one. */
   readonly mac: string;
   /** Empty for a layer 2 network, without addresses. */
@@ -57,16 +51,12 @@ export interface BridgeTeardown extends PairTeardown {
   /** Whether the bridge is removed with its last port: an option of podwire, which other plugins ignore. */
   readonly removeEmptyBridge: boolean;
   readonly macspoofchk: boolean;
+  /** The VLAN of the ports; 0 for none, and if the configuration has no valid one. */
+  readonly vlan: number;
 }
 
 /** The bridge of a configuration that names none. */
 export const DEFAULT_BRIDGE = "cni0";
-const UNSUPPORTED = [
-  "vlan",
-  "vlanTrunk",
-  "preserveDefaultVlan",
-] as const;
-
 const TEARDOWN_MEMBERS = {
   ...PAIR_TEARDOWN,
   bridge: TEXT,
@@ -74,7 +64,7 @@ const TEARDOWN_MEMBERS = {
   macspoofchk: FLAG,
 };
 
-const TEARDOWN = openObjectOf({}, TEARDOWN_MEMBERS);
+const TEARDOWN = openObjectOf({}, { ...TEARDOWN_MEMBERS, vlan: lenient(VLAN) });
 const CONFIG = openObjectOf({}, {
   ...TEARDOWN_MEMBERS,
   bridge: nonEmpty((name, path) => {
@@ -85,6 +75,7 @@ const CONFIG = openObjectOf({}, {
   isDefaultGateway: FLAG,
   forceAddress: FLAG,
   ...PAIR_MEMBERS,
+  ...VLAN_MEMBERS,
   hairpinMode: FLAG,
   promiscMode: FLAG,
   portIsolation: FLAG,
@@ -98,10 +89,9 @@ const CONFIG = openObjectOf({}, {
  * Reads and validates the configuration, with the requested MAC address: `runtimeConfig.mac` wins over `args.cni.mac`, which
  * wins over `CNI_ARGS` (`MAC`).
  *
- * @throws {CniError} With the code 2 for an unsupported field, 7 for an invalid one, 4 for an invalid `CNI_ARGS`.
+ * @throws {CniError} With the code 7 for an invalid field, 4 for an invalid `CNI_ARGS`.
  */
 export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string, string>): BridgeConfig {
-  for (const key of UNSUPPORTED) if (!isOff(config, key)) throw unsupportedField(key);
   const {
     bridge = DEFAULT_BRIDGE,
     isDefaultGateway = false,
@@ -125,8 +115,12 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
       },
     );
   }
+  const vlans = bridgeVlans(read);
+  const hasGateway = (isGateway || isDefaultGateway) && (read.ipam?.type ?? "") !== "";
+  if (hasGateway && vlans.vlan !== 0) requireGatewayName({ bridge, vlan: vlans.vlan });
   return {
     bridge,
+    vlans,
     removeEmptyBridge: read.removeEmptyBridge ?? false,
     isGateway: isGateway || isDefaultGateway,
     isDefaultGateway,
@@ -148,19 +142,28 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
 
 /** Reads the part of the configuration that a DEL and a GC need. */
 export function readBridgeTeardown(config: JsonObject): BridgeTeardown {
-  const { bridge, removeEmptyBridge = false, macspoofchk = false } = readConfig(TEARDOWN, config);
+  const { bridge, removeEmptyBridge = false, macspoofchk = false, vlan = 0 } = readConfig(TEARDOWN, config);
   const name = bridge || DEFAULT_BRIDGE;
   return {
     ...readPairTeardown(config),
     bridge: isInterfaceName(name) ? name : "",
     removeEmptyBridge,
     macspoofchk,
+    vlan,
   };
 }
 
-function isOff(config: JsonObject, key: string): boolean {
-  const value = config[key] ?? false;
-  return value === false || value === 0 || value === "" || (isArray(value) && value.length === 0);
+/** Before anything is made: the name is longer than that of the bridge. */
+function requireGatewayName(gateway: VlanGateway): void {
+  const name = gatewayName(gateway);
+  if (isInterfaceName(name)) return;
+  throw new CniError(
+    "config",
+    `bridge is too long for a gateway in a VLAN: "${name}" is not the name of an interface`,
+    {
+      code: ERROR_CODES.invalidNetworkConfig,
+    },
+  );
 }
 
 function isInterfaceName(name: string): boolean {

@@ -47,23 +47,22 @@ function firstHost(address: Cidr): Ip {
 }
 
 /**
- * Returns the operations that give the bridge its missing addresses. Another address is a conflict if it is IPv4 or of an
+ * Returns the operations that give the bridge, or the gateway of its VLAN, its missing addresses. Another address is a conflict if it is IPv4 or of an
  * overlapping network; it is removed only with `forceAddress`.
  */
 export function bridgeAddressOperations(
-  config: BridgeConfig,
+  { device, forceAddress }: { readonly device: string; readonly forceAddress: boolean },
   present: readonly Cidr[],
   needed: readonly Cidr[],
 ): Change[] {
   const operations: Change[] = [];
-  const device = config.bridge;
   for (const address of needed) {
     const text = formatCidr(address);
     if (present.some((other) => formatCidr(other) === text)) continue;
     for (const other of present.filter((other) => conflicts(other, address))) {
-      if (!config.forceAddress) {
+      if (!forceAddress) {
         throw new Error(
-          `"${config.bridge}" already has an IP address different from ${text}: ${formatCidr(other)}; ` +
+          `"${device}" already has an IP address different from ${text}: ${formatCidr(other)}; ` +
             "forceAddress would replace it",
         );
       }

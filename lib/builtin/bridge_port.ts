@@ -45,6 +45,7 @@ export async function addPort(host: Host, request: PortRequest): Promise<BridgeP
     try {
       const operations = portOperations(request, hostName, containerMac);
       const [, , , , bridge] = await kernel.apply(operations, { signal });
+      await setVlans(host, config, bridge, hostName);
       return { hostName, containerMac, bridge };
     } catch (error) {
       const failed = error instanceof KernelError ? error.index ?? -1 : undefined;
@@ -84,6 +85,27 @@ function portOperations(
   ] as const;
 }
 
+/** The end in the container is still down, so that no frame passes in another VLAN before. */
+async function setVlans(
+  host: Host,
+  { vlans }: BridgeConfig,
+  bridge: LinkInfo,
+  device: string,
+): Promise<void> {
+  if (!vlans.filters) return;
+  if (!bridge.filtersVlans) throw unfiltered(bridge.name);
+  if (vlans.ofPort.length === 0) return;
+  const change = { device, add: vlans.ofPort, replaces: !vlans.keepsDefault };
+  await kernelFor(host.run).setPortVlans(change, { signal: host.signal });
+}
+
+/** A bridge of others, or of a network without VLANs: pods of all VLANs would reach each other on it. */
+function unfiltered(bridge: string): CniError {
+  return new CniError("conflict", `Cannot use bridge "${bridge}" with VLANs: it does not keep them apart`, {
+    details: `"ip link set ${bridge} type bridge vlan_filtering 1" changes that, for all of its ports`,
+  });
+}
+
 /** Of a new interface; undefined leaves the choice to the kernel. */
 function mtuOf({ mtu }: BridgeConfig): number | undefined {
   return mtu === 0 ? undefined : mtu;
@@ -112,8 +134,9 @@ async function ensureBridge(host: Host, config: BridgeConfig): Promise<boolean> 
     return false;
   }
   try {
-    const operation = { kind: "create-bridge", name: bridge, mac: randomMac(), mtu: mtuOf(config) } as const;
-    await kernel.apply([operation], { signal });
+    const { filters: filtersVlans } = config.vlans;
+    const made = { name: bridge, mac: randomMac(), mtu: mtuOf(config), filtersVlans };
+    await kernel.apply([{ kind: "create-bridge", ...made }], { signal });
   } catch (error) {
     const made = await findLink(kernel, bridge, { signal });
     if (made === undefined) throw error;

@@ -120,11 +120,3 @@ export function refuseManyAddresses(families: readonly (4 | 6 | undefined)[], ve
     code: ERROR_CODES.invalidNetworkConfig,
   });
 }
-
-/** Makes the error about a field that is known but not supported: ignoring it would break its promise silently. */
-export function unsupportedField(key: string): CniError {
-  return new CniError("config", `unsupported field "${key}"`, {
-    code: ERROR_CODES.unsupportedField,
-    details: "remove it, or use the plugin of that type from the CNI plugins project",
-  });
-}

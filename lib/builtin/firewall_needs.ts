@@ -1,7 +1,7 @@
 import { type Ip, parseCidr } from "../cni/address.ts";
 import type { Family } from "../cni/default_route.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
-import type { Result } from "../cni/result.ts";
+import type { Interface, Result } from "../cni/result.ts";
 
 /** The chains of the plugin beside the one of the administrator. */
 export const CHAINS = {
@@ -51,7 +51,8 @@ export function addressesOfResult({ ips = [] }: Result): readonly Ip[] {
 }
 
 /**
- * Returns the bridge of a result: its first interface, which is on the host.
+ * Returns the bridge of a result: its first interface, which is on the host. In a VLAN it is the interface of the gateway
+ * instead: packets of the pods come to the host through that one.
  *
  * @throws {CniError} With the code 7 if the plugin before this one made no such interface. A rule for the name of an interface
  * in the container would stop the packets of an interface of the host with the same name.
@@ -59,7 +60,11 @@ export function addressesOfResult({ ips = [] }: Result): readonly Ip[] {
 export function bridgeOfResult({ interfaces = [] }: Result, policy: string): string {
   const [first] = interfaces;
   // What iptables and nftables take as it is; a "+" at the end would stand for all names that begin so.
-  if (first !== undefined && !first.sandbox && /^[\w.:@-]+$/.test(first.name)) return first.name;
+  if (first !== undefined && !first.sandbox && /^[\w.:@-]+$/.test(first.name)) {
+    const isGateway = ({ name, sandbox }: Interface) =>
+      !sandbox && name.startsWith(`${first.name}.`) && /^\d+$/.test(name.slice(first.name.length + 1));
+    return interfaces.find(isGateway)?.name ?? first.name;
+  }
   const found = first === undefined
     ? "the plugins before this one made no interface"
     : `the first interface of the result, ${JSON.stringify(first.name)}, is not a bridge of the host`;

@@ -20,7 +20,7 @@ export async function lockIsolation(signal: AbortSignal): Promise<Lock> {
 
 /**
  * Returns those of the devices that no container uses any more, apart from the one whose interfaces `isOwn` knows: a bridge
- * without ports, or a device that is gone.
+ * without ports, the gateway of a VLAN on such a bridge, or a device that is gone.
  */
 export async function unusedDevices(
   host: Host,
@@ -33,8 +33,13 @@ export async function unusedDevices(
   const others = (await vethsOfHost(kernel, host)).filter((veth) => !isOwn(veth));
   for (const device of devices) {
     const link = await findLink(kernel, device, { signal: host.signal });
+    const bridge = link?.kind === "bridge"
+      ? device
+      : others.find(({ name }) => name === link?.parent)?.master ?? "";
     const isUsed = link !== undefined &&
-      (link.kind === "bridge" ? others.some(({ master }) => master === device) : !isOwn(link));
+      (bridge === ""
+        ? !isOwn(link)
+        : others.some(({ name, master }) => master === bridge && name !== link.parent));
     if (!isUsed) unused.add(device);
   }
   return unused;

@@ -22,6 +22,7 @@ export const LIBC = {
   MNT_DETACH: 2,
   UMOUNT_NOFOLLOW: 8,
   AF_INET: 2,
+  AF_BRIDGE: 7,
   AF_INET6: 10,
   AF_NETLINK: 16,
   SOCK_RAW: 3,

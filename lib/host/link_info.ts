@@ -23,6 +23,8 @@ export interface LinkInfo {
   readonly vlanId: number | undefined;
   /** The table of a VRF; undefined for others, and unless `ip` runs with `-d`. */
   readonly vrfTable: number | undefined;
+  /** Whether it is a bridge that keeps VLANs apart; false unless `ip` runs with `-d`. */
+  readonly filtersVlans: boolean;
   /** As in `ether` or `loopback`. */
   readonly type: string;
   readonly mtu: number;
@@ -74,6 +76,7 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
     mode: kind === "macvlan" || kind === "ipvlan" ? String(data.mode ?? "") : "",
     vlanId: kind === "vlan" && typeof data.id === "number" ? data.id : undefined,
     vrfTable: kind === "vrf" && typeof data.table === "number" ? data.table : undefined,
+    filtersVlans: kind === "bridge" && Number(data.vlan_filtering ?? 0) !== 0,
     type: text("link_type"),
     mtu: Number(shown.mtu ?? 0),
     isUp: flags.includes("UP"),

@@ -1,8 +1,16 @@
 import { once } from "../async/once.ts";
 import { type RunCommand, runsHere } from "../host/command.ts";
 import { mayCallLibc } from "../host/libc.ts";
-import type { CreateNetns, Kernel, KernelOptions, ShapingPlace, SysctlPlace } from "./kernel.ts";
+import type {
+  CreateNetns,
+  Kernel,
+  KernelOptions,
+  PortVlanPlace,
+  ShapingPlace,
+  SysctlPlace,
+} from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
+import type { PortVlanChange, PortVlans } from "./port_vlan.ts";
 import type { Shaping, ShapingChange } from "./shaping.ts";
 
 const kernels = new WeakMap<RunCommand, Kernel>();
@@ -81,6 +89,14 @@ class ChosenKernel implements Kernel {
 
   async shapingOf(device: string, options?: ShapingPlace): Promise<Shaping> {
     return await (await this.#chosen()).shapingOf(device, options);
+  }
+
+  async setPortVlans(change: PortVlanChange, options?: PortVlanPlace): Promise<void> {
+    await (await this.#chosen()).setPortVlans(change, options);
+  }
+
+  async portVlans(options?: PortVlanPlace): Promise<ReadonlyMap<string, readonly PortVlans[]>> {
+    return await (await this.#chosen()).portVlans(options);
   }
 }
 

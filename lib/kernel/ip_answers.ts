@@ -58,7 +58,7 @@ function listed({ of, addresses = false }: ShowLinks, links: readonly LinkInfo[]
 
 /** What `ip`, `tc` and `nsenter` print in place of an interface or an address that does not exist. */
 const MISSING =
-  /Cannot find device|does not exist|No such device|No such file|No such process|Not a directory|Invalid "netns" value|address not found|Cannot assign requested address/i;
+  /Cannot find (?:bridge )?device|does not exist|No such device|No such file|No such process|Not a directory|Invalid "netns" value|address not found|Cannot assign requested address/i;
 const EXISTS = /File exists|already exists|already assigned|Exclusivity flag on/i;
 
 /** Returns the failure of `ip` as that of an operation; another error is returned as it is. */

@@ -2,27 +2,32 @@ import { type RunCommand, runsOfSystem } from "../host/command.ts";
 import { ipBatchJson } from "../host/ip_batch.ts";
 import { ipJson, type IpOptions } from "../host/ip_command.ts";
 import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
+import { changeVlansByBridge, vlansByBridge } from "./bridge_programs.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
-import { ipLines, needsDetails, needsFamily6, needsNumbers, unwritableIn } from "./ip_lines.ts";
+import { ipLines, isWritable, needsDetails, needsFamily6, needsNumbers, unwritableIn } from "./ip_lines.ts";
 import { askKeptIp, canBeKept } from "./kept_ip.ts";
 import {
   type CreateNetns,
   type Kernel,
   KernelError,
   type KernelOptions,
+  type KernelProblem,
+  PortVlanError,
+  type PortVlanPlace,
   ShapingError,
   type ShapingPlace,
   SysctlError,
   type SysctlPlace,
 } from "./kernel.ts";
 import type { Answers, Operation } from "./operation.ts";
+import { describePortVlans, type PortVlanChange, type PortVlans, SHOW_PORT_VLANS } from "./port_vlan.ts";
 import { describeShaping, type Shaping, type ShapingChange } from "./shaping.ts";
 import { sysctlsByPrograms } from "./sysctl_programs.ts";
 import { shapeByTc, shapingByTc } from "./tc_programs.ts";
 
 /**
  * The network stack, through programs: one process for all operations of a call. Requires root, and `--allow-run=ip`, with
- * `nsenter` for other namespaces, `sh` for kernel parameters, `tc` for queues, and `mount`, `umount` and `unshare` to make and remove
+ * `nsenter` for other namespaces, `sh` for kernel parameters, `tc` for queues, `bridge` for the VLANs of ports, and `mount`, `umount` and `unshare` to make and remove
  * namespaces.
  */
 export class IpKernel implements Kernel {
@@ -86,19 +91,42 @@ export class IpKernel implements Kernel {
 
   async shape(changes: readonly ShapingChange[], options: ShapingPlace = {}): Promise<void> {
     for (const change of changes) {
-      await this.#byTc(describeShaping(change), options, (place) => shapeByTc(change, place));
+      await this.#by(ShapingError, describeShaping(change), options, (place) => shapeByTc(change, place));
     }
   }
 
   async shapingOf(device: string, options: ShapingPlace = {}): Promise<Shaping> {
-    return await this.#byTc(
+    return await this.#by(
+      ShapingError,
       `show the queues of ${JSON.stringify(device)}`,
       options,
       (place) => shapingByTc(device, place),
     );
   }
 
-  async #byTc<T>(what: string, options: ShapingPlace, act: (place: IpOptions) => Promise<T>): Promise<T> {
+  async setPortVlans(change: PortVlanChange, options: PortVlanPlace = {}): Promise<void> {
+    const what = describePortVlans(change);
+    if (!isWritable(change.device) || /\s/u.test(change.device)) {
+      throw new PortVlanError(
+        what,
+        `bridge does not accept the name ${JSON.stringify(change.device)}`,
+        "other",
+      );
+    }
+    await this.#by(PortVlanError, what, options, (place) => changeVlansByBridge(change, place));
+  }
+
+  async portVlans(options: PortVlanPlace = {}): Promise<ReadonlyMap<string, readonly PortVlans[]>> {
+    return await this.#by(PortVlanError, SHOW_PORT_VLANS, options, vlansByBridge);
+  }
+
+  /** Runs another program than `ip`. */
+  async #by<T>(
+    Failure: ProgramError,
+    what: string,
+    options: ShapingPlace,
+    act: (place: IpOptions) => Promise<T>,
+  ): Promise<T> {
     await requireNetns([], options);
     try {
       return await act({ ...options, run: this.#run });
@@ -106,7 +134,7 @@ export class IpKernel implements Kernel {
       const failure = asKernelError(error, [], options.netns);
       if (!(failure instanceof KernelError)) throw error;
       const { why, problem, program, code, stderr } = failure;
-      throw new ShapingError(what, why, problem, { program, code, stderr, cause: error });
+      throw new Failure(what, why, problem, { program, code, stderr, cause: error });
     }
   }
 
@@ -143,6 +171,14 @@ export class IpKernel implements Kernel {
     return await ipBatchJson(lines, { ...options, sysctls, sysctlsOutside, flags });
   }
 }
+
+/** The error of a program that is not `ip`. */
+type ProgramError = new (
+  what: string,
+  why: string,
+  problem: KernelProblem,
+  options: { program?: string; code?: number; stderr?: string; cause?: unknown },
+) => Error;
 
 /** The operations in their order, in parts: those for which `ip` needs a flag for their family are apart from the others. */
 function partsOf(operations: readonly Operation[]): readonly (readonly Operation[])[] {

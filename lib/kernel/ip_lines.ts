@@ -3,6 +3,7 @@ import type {
   AddAddress,
   AddRoute,
   AddRule,
+  CreateBridge,
   CreateLink,
   CreateVeth,
   LinkType,
@@ -39,7 +40,7 @@ function wordsOf(
       const { name, mac, bridge, peer } = operation;
       return {
         names: [name, mac, ...(bridge === undefined ? [] : [bridge]), peer.name, peer.mac],
-        texts: [peer.netns],
+        texts: peer.netns === undefined ? [] : [peer.netns],
       };
     }
     case "create-bridge":
@@ -85,7 +86,7 @@ function lineOf(operation: Operation, isLast: boolean): string {
     case "create-veth":
       return vethLine(operation);
     case "create-bridge":
-      return `link add name ${operation.name} address ${operation.mac}${mtuWords(operation.mtu)} type bridge`;
+      return bridgeLine(operation);
     case "create-link":
       return createLine(operation);
     case "set-port":
@@ -128,7 +129,14 @@ function vethLine({ name, mac, mtu, bridge, peer }: CreateVeth): string {
   return `link add name ${name} address ${mac}${mtuWords(mtu)}${
     bridge === undefined ? "" : ` master ${bridge}`
   } up type veth ` +
-    `peer name ${peer.name} address ${peer.mac}${mtuWords(mtu)} netns "${peer.netns}"`;
+    `peer name ${peer.name} address ${peer.mac}${mtuWords(mtu)}${
+      peer.netns === undefined ? "" : ` netns "${peer.netns}"`
+    }`;
+}
+
+function bridgeLine({ name, mac, mtu, filtersVlans = false }: CreateBridge): string {
+  const filtering = filtersVlans ? " vlan_filtering 1" : "";
+  return `link add name ${name} address ${mac}${mtuWords(mtu)} type bridge${filtering}`;
 }
 
 function createLine({ name, mac, mtu, netns, link }: CreateLink): string {

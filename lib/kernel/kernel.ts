@@ -1,6 +1,7 @@
 import { HostError } from "../host/command.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
 import { type Answers, describeOperation, type Operation } from "./operation.ts";
+import type { PortVlanChange, PortVlans } from "./port_vlan.ts";
 import type { Shaping, ShapingChange } from "./shaping.ts";
 
 /** Where operations take effect, and how long they may take. */
@@ -16,7 +17,7 @@ export interface KernelOptions {
 
 /**
  * The network stack of this machine. There are two ways to speak to it, and both do the same: netlink in this process,
- * and the programs `ip`, `tc`, `nsenter`, `mount`, `umount`, `unshare` and `sh`.
+ * and the programs `ip`, `bridge`, `tc`, `nsenter`, `mount`, `umount`, `unshare` and `sh`.
  */
 export interface Kernel {
   /**
@@ -56,6 +57,28 @@ export interface Kernel {
   shape(changes: readonly ShapingChange[], options?: ShapingPlace): Promise<void>;
   /** Shows how the packets of an interface are queued. @throws {ShapingError} */
   shapingOf(device: string, options?: ShapingPlace): Promise<Shaping>;
+  /** Changes the VLANs of a port of a bridge. @throws {PortVlanError} Naming the port, and the reason. */
+  setPortVlans(change: PortVlanChange, options?: PortVlanPlace): Promise<void>;
+  /** Shows the VLANs of ports, and of bridges themselves, by their names; without those that have none. @throws {PortVlanError} */
+  portVlans(options?: PortVlanPlace): Promise<ReadonlyMap<string, readonly PortVlans[]>>;
+}
+
+/** Where the ports of a bridge are. */
+export type PortVlanPlace = Pick<KernelOptions, "netns" | "signal">;
+
+/** A change of the VLANs of a port, or a question about them, that the kernel refused. */
+export class PortVlanError extends HostError {
+  override readonly name = "PortVlanError";
+
+  /** `why` is the kernel's word, without a full stop. */
+  constructor(
+    readonly what: string,
+    readonly why: string,
+    readonly problem: KernelProblem,
+    options: { program?: string; code?: number; stderr?: string; cause?: unknown } = {},
+  ) {
+    super(`Cannot ${what}: ${why}`, options);
+  }
 }
 
 /** Where packets are queued. */

@@ -38,6 +38,7 @@ export function readLink(message: NetlinkMessage, reader: NetlinkReader): Answer
     mode: modeOf(found),
     vlanId: found.kind === "vlan" ? found.data.get(NETLINK.IFLA_VLAN_ID) : undefined,
     vrfTable: found.kind === "vrf" ? found.data.get(NETLINK.IFLA_VRF_TABLE) : undefined,
+    filtersVlans: found.kind === "bridge" && found.data.get(NETLINK.IFLA_BR_VLAN_FILTERING) === 1,
     type: linkType(type),
     mtu: found.mtu,
     isUp: (flags & LIBC.IFF_UP) !== 0,
@@ -107,7 +108,7 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
 }
 
 /** The data of other kinds is not read: their attributes have other lengths. */
-const READ_KINDS: readonly string[] = ["macvlan", "ipvlan", "vlan", "vrf"];
+const READ_KINDS: readonly string[] = ["macvlan", "ipvlan", "vlan", "vrf", "bridge"];
 
 /** Reads the kind, and the numbers that are special about it; the kernel writes the kind first. */
 function readKind(
@@ -121,7 +122,8 @@ function readKind(
   reader.attributes(start, end, (type, start, end) => {
     if (type !== NETLINK.IFLA_INFO_DATA) return;
     reader.attributes(start, end, (type, start, end) => {
-      if (end - start === 2) found.data.set(type, reader.u16(start, end));
+      if (end - start === 1) found.data.set(type, reader.u8(start, end));
+      else if (end - start === 2) found.data.set(type, reader.u16(start, end));
       else if (end - start === 4) found.data.set(type, reader.u32(start, end));
     });
   });

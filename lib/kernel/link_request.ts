@@ -36,7 +36,7 @@ export function listLinks({ kind, master }: {
 /** Makes the pair; `bridge` is an index, `netns` a descriptor. */
 export function createVeth(
   { name, mac, mtu, peer }: CreateVeth,
-  { bridge, netns }: { readonly bridge: number | undefined; readonly netns: number },
+  { bridge, netns }: { readonly bridge: number | undefined; readonly netns: number | undefined },
 ): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, CREATE);
   linkHeader(writer, { flags: IFF_UP, change: IFF_UP });
@@ -52,7 +52,7 @@ export function createVeth(
       writer.nested(NETLINK.VETH_INFO_PEER, () => {
         linkHeader(writer, {});
         end(peer.name, peer.mac);
-        writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
+        if (netns !== undefined) writer.attributeU32(NETLINK.IFLA_NET_NS_FD, netns);
       });
     });
   });
@@ -60,12 +60,16 @@ export function createVeth(
 }
 
 /** Makes a bridge. */
-export function createBridge({ name, mac, mtu }: CreateBridge): NetlinkRequest {
+export function createBridge({ name, mac, mtu, filtersVlans = false }: CreateBridge): NetlinkRequest {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, CREATE);
   linkHeader(writer, {});
   writer.attributeText(NETLINK.IFLA_IFNAME, name).attribute(NETLINK.IFLA_ADDRESS, macBytes(mac));
   if (mtu !== undefined) writer.attributeU32(NETLINK.IFLA_MTU, mtu);
-  writer.nested(NETLINK.IFLA_LINKINFO, () => writer.attributeText(NETLINK.IFLA_INFO_KIND, "bridge"));
+  writer.nested(NETLINK.IFLA_LINKINFO, () => {
+    writer.attributeText(NETLINK.IFLA_INFO_KIND, "bridge");
+    if (!filtersVlans) return;
+    writer.nested(NETLINK.IFLA_INFO_DATA, () => writer.attributeU8(NETLINK.IFLA_BR_VLAN_FILTERING, 1));
+  });
   return writer.end();
 }
 

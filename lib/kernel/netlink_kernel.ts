@@ -8,6 +8,7 @@ import {
   type Kernel,
   KernelError,
   type KernelOptions,
+  type PortVlanPlace,
   type ShapingPlace,
   type SysctlPlace,
 } from "./kernel.ts";
@@ -25,8 +26,10 @@ import { addRule, removeRule } from "./rule_request.ts";
 import { findLink, showLink, showLinks } from "./shown_links.ts";
 import { findRoute, showRoutes } from "./shown_routes.ts";
 import { showRules } from "./shown_rules.ts";
+import type { PortVlanChange, PortVlans } from "./port_vlan.ts";
 import type { Shaping, ShapingChange } from "./shaping.ts";
 import { applyShaping, shapingBySocket } from "./shaping_calls.ts";
+import { changeVlans, vlansBySocket } from "./vlan_calls.ts";
 import { readSysctls, setSysctls, writeSysctls } from "./sysctl_files.ts";
 
 /** So many sockets of this process's own namespace are kept open between calls; to open one takes microseconds. */
@@ -133,6 +136,20 @@ export class NetlinkKernel implements Kernel {
     return await shapingBySocket(socket, device);
   }
 
+  async setPortVlans(change: PortVlanChange, { netns, signal }: PortVlanPlace = {}): Promise<void> {
+    signal?.throwIfAborted();
+    using socket = await this.#connect([], netns, []);
+    await changeVlans(socket, change);
+  }
+
+  async portVlans(
+    { netns, signal }: PortVlanPlace = {},
+  ): Promise<ReadonlyMap<string, readonly PortVlans[]>> {
+    signal?.throwIfAborted();
+    using socket = await this.#connect([], netns, []);
+    return await vlansBySocket(socket);
+  }
+
   /** Opens a socket in a namespace, and sets the parameters there on the way. */
   async #connect(
     operations: readonly Operation[],
@@ -189,9 +206,10 @@ class Steps {
       case "find-route":
         return await findRoute(this.#socket, operation);
       case "create-veth": {
-        const bridge = operation.bridge === undefined ? undefined : await this.#indexOf(operation.bridge);
-        using netns = new NetnsFile(this.#libc, operation.peer.netns);
-        await this.#socket.change(createVeth(operation, { bridge, netns: netns.fd }));
+        const { bridge: master, peer } = operation;
+        const bridge = master === undefined ? undefined : await this.#indexOf(master);
+        using netns = peer.netns === undefined ? undefined : new NetnsFile(this.#libc, peer.netns);
+        await this.#socket.change(createVeth(operation, { bridge, netns: netns?.fd }));
         return undefined;
       }
       case "create-link": {

@@ -33,7 +33,7 @@ export type Change =
 /** An operation that shows interfaces, routes or rules. */
 export type Question = ShowLink | ShowLinks | ShowRoutes | FindRoute | ShowRules;
 
-/** Makes a pair of virtual interfaces; the first end is up, the other one is in a namespace. */
+/** Makes a pair of virtual interfaces; the first end is up, and the other one, which may be in another namespace, is down. */
 export interface CreateVeth {
   readonly kind: "create-veth";
   readonly name: string;
@@ -45,8 +45,8 @@ export interface CreateVeth {
   readonly peer: {
     readonly name: string;
     readonly mac: string;
-    /** The path of its namespace. */
-    readonly netns: string;
+    /** The path of its namespace. @default {that of the first end} */
+    readonly netns?: string | undefined;
   };
 }
 
@@ -57,6 +57,8 @@ export interface CreateBridge {
   readonly mac: string;
   /** In bytes. @default {that of the kernel} */
   readonly mtu?: number | undefined;
+  /** Whether a frame passes only between ports of its VLAN. @default {false} */
+  readonly filtersVlans?: boolean | undefined;
 }
 
 /**
@@ -294,9 +296,13 @@ export function describeOperation(operation: Operation): string {
     case "create-veth":
       return `create the veth ${quoted(operation.name)}` +
         `${operation.bridge === undefined ? "" : ` on bridge ${quoted(operation.bridge)}`} with ` +
-        `${quoted(operation.peer.name)} in "${operation.peer.netns}"`;
+        `${quoted(operation.peer.name)}${
+          operation.peer.netns === undefined ? "" : ` in "${operation.peer.netns}"`
+        }`;
     case "create-bridge":
-      return `create the bridge ${quoted(operation.name)}`;
+      return `create the bridge ${quoted(operation.name)}${
+        operation.filtersVlans ? " that keeps VLANs apart" : ""
+      }`;
     case "create-link": {
       const { link, name, netns } = operation;
       const on = "master" in link ? ` on ${quoted(link.master)}` : "";

@@ -1,3 +1,4 @@
+import type { LinkInfo } from "../host/link_info.ts";
 import type { Kernel, KernelOptions } from "./kernel.ts";
 import { vethsOfHost } from "./links.ts";
 
@@ -40,8 +41,14 @@ export async function hostVethPeers(
   const veths = await vethsOfHost(kernel, options);
   return wanted.flatMap(({ name, mac }) => {
     const found = veths.find((veth) => veth.name === name && veth.mac.toLowerCase() === mac.toLowerCase());
-    return found === undefined ? [] : [{ name, peerIndex: found.peerIndex }];
+    return found === undefined || isOfHost(found, veths) ? [] : [{ name, peerIndex: found.peerIndex }];
   });
+}
+
+/** Whether it connects this host with a bridge of it, as the gateway of a VLAN does: results name that too, and all pods use it. */
+function isOfHost({ parent, master }: LinkInfo, veths: readonly LinkInfo[]): boolean {
+  return parent !== "" && master === "" &&
+    veths.some((other) => other.name === parent && other.master !== "");
 }
 
 /**

@@ -16,7 +16,8 @@ import { findLink } from "../kernel/links.ts";
 import type { VersionProbe } from "../plugin/versions.ts";
 import { chooseSubnet, IPV4_POOLS, randomIpv6Pool } from "./choose_subnet.ts";
 import { subnetsOfHost } from "./host_subnets.ts";
-import { bridgeOf, networkConfig } from "./network_config.ts";
+import { bridgeOf } from "./bridge_name.ts";
+import { networkConfig } from "./network_config.ts";
 import {
   fileNameOf,
   fillRequest,
@@ -244,7 +245,7 @@ async function missingPlugins(
 }
 
 async function missingParent(
-  { driver, options: { parent, bridge }, name }: NetworkPlan,
+  { driver, options: { parent, bridge }, name, vlan }: NetworkPlan,
   run: RunCommand,
   signal: AbortSignal | undefined,
 ): Promise<readonly string[]> {
@@ -252,7 +253,7 @@ async function missingParent(
     return [`no container can be attached yet: there is no interface "${parent}"`];
   }
   if (driver !== "bridge") return [];
-  const link = await findLink(kernelFor(run), bridge ?? bridgeOf(name), { signal });
+  const link = await findLink(kernelFor(run), bridge ?? bridgeOf(name, vlan), { signal });
   // Its bridge is removed with the network, so it must not be there before.
   if (link !== undefined && bridge === undefined) {
     throw new CniError(
@@ -262,6 +263,9 @@ async function missingParent(
         hint: `use it with --option bridge=${link.name}, or choose another name`,
       },
     );
+  }
+  if (link?.kind === "bridge" && vlan !== undefined && !link.filtersVlans) {
+    return [`no container can be attached yet: the bridge "${link.name}" does not keep VLANs apart`];
   }
   if (link === undefined || link.kind === "bridge") return [];
   return [`no container can be attached yet: "${link.name}" is not a bridge`];

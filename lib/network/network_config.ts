@@ -1,12 +1,11 @@
 import { CREATED } from "../catalog/created.ts";
 import { formatCidr, formatIp } from "../cni/address.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { fnv1a } from "../host/fnv.ts";
+import { bridgeOf } from "./bridge_name.ts";
 import { isOnParent, type NetworkPlan, type PlannedSubnet } from "./network_plan.ts";
 
 /** The oldest version with everything that is needed, so that as many runtimes and plugins as possible can use the file. */
 const CNI_VERSION = "1.0.0";
-const LONGEST_INTERFACE = 15;
 const EVERYTHING = { 4: "0.0.0.0/0", 6: "::/0" } as const;
 
 /** Returns the configuration of a network whose subnets are all known: a list that any runtime can use. */
@@ -27,13 +26,6 @@ export function networkConfig(
   };
 }
 
-/** Returns the name of the bridge of a network that names none; one that fits begins like the network. */
-export function bridgeOf(network: string): string {
-  const name = `pw-${network}`;
-  const isPlain = name.length <= LONGEST_INTERFACE;
-  return isPlain ? name : `pw-${fnv1a(network, 32).toString(16).padStart(8, "0")}`;
-}
-
 function interfacePlugin(plan: NetworkPlan): JsonObject {
   const { driver, options, mtu, vlan, internal, ipam } = plan;
   const size = mtu === undefined ? {} : { mtu };
@@ -43,7 +35,7 @@ function interfacePlugin(plan: NetworkPlan): JsonObject {
     case "bridge":
       return {
         type: "bridge",
-        bridge: options.bridge ?? bridgeOf(plan.name),
+        bridge: options.bridge ?? bridgeOf(plan.name, vlan),
         ...(ipam === "host-local" ? { isGateway: true, ipMasq: masquerade } : {}),
         hairpinMode: options.hairpin !== "false",
         ...(options.isolated === "true" ? { portIsolation: true } : {}),

@@ -22,6 +22,7 @@ import {
 } from "./network_request.ts";
 import { fillTemplate, TemplateError } from "./config_template.ts";
 import { mtuProblem } from "./mtu.ts";
+import { bridgeProblem } from "./bridge_name.ts";
 import { relation } from "./subnet.ts";
 
 /** A member of a request that is wrong. */
@@ -328,7 +329,7 @@ function requireMtu({ mtu }: NetworkRequest, hasIpv6: boolean): void {
   if (problem !== undefined) throw refused("mtu", problem);
 }
 
-function requireVlan({ vlan }: NetworkRequest, driver: NetworkDriver): void {
+function requireVlan({ vlan, options = {} }: NetworkRequest, driver: NetworkDriver): void {
   if (vlan === undefined) return;
   if (driver !== "bridge") {
     throw refused(
@@ -337,8 +338,11 @@ function requireVlan({ vlan }: NetworkRequest, driver: NetworkDriver): void {
       isOnParent(driver) ? "make the interface of the VLAN, and name it as the option parent" : undefined,
     );
   }
-  if (Number.isInteger(vlan) && vlan >= 1 && vlan <= LARGEST_VLAN) return;
-  throw refused("vlan", `${vlan} is not a whole number from 1 to ${LARGEST_VLAN}`);
+  if (!Number.isInteger(vlan) || vlan < 1 || vlan > LARGEST_VLAN) {
+    throw refused("vlan", `${vlan} is not a whole number from 1 to ${LARGEST_VLAN}`);
+  }
+  const problem = bridgeProblem(vlan, options);
+  if (problem !== undefined) throw refused("options", ...problem);
 }
 
 function refused(member: keyof NetworkRequest, problem: string, details?: string): NetworkProblem {

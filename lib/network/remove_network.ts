@@ -4,11 +4,12 @@ import { isCreated } from "../catalog/created.ts";
 import { EMBEDDED_FILE } from "../catalog/embedded_network.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
+import { numberOf } from "../cni/json.ts";
 import { removeIfThere, syncDir } from "../host/file.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { Locks } from "../state/locks.ts";
 import type { ResultCache } from "../state/result_cache.ts";
-import { bridgeOf } from "./network_config.ts";
+import { bridgeOf } from "./bridge_name.ts";
 
 /** What {@linkcode removeNetwork} works with. */
 export interface RemoveNetworkContext {
@@ -67,7 +68,7 @@ export function findNetwork(
 /** Returns the bridge that nothing but the network uses; undefined if it has none. */
 function ownBridge({ name, plugins }: NetworkConfigList): string | undefined {
   const [first] = plugins;
-  const bridge = bridgeOf(name);
+  const bridge = bridgeOf(name, numberOf(first?.json.vlan));
   // A bridge that was named was there before.
   const isOwn = first?.type === "bridge" && first.json.bridge === bridge &&
     first.json.removeEmptyBridge === true;

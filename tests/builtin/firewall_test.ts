@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { firewall } from "../../lib/builtin/firewall.ts";
+import { bridgeOfResult } from "../../lib/builtin/firewall_needs.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
 import { servePlugin } from "../../lib/plugin/serve.ts";
@@ -201,4 +202,13 @@ Deno.test("STATUS of the firewall names what is missing", async () => {
   assertEquals(await says(nothing, { backend: "firewalld" }), "firewalld does not run here");
   assertEquals(await says(nothing, { backend: "none" }), undefined);
   assertEquals(await says(firewalld()), undefined);
+});
+
+Deno.test("packets of pods in a VLAN come through the interface of its gateway, which ingressPolicy watches then", () => {
+  const bridgeOf = (...interfaces: { name: string; sandbox?: string }[]) =>
+    bridgeOfResult({ cniVersion: "1.0.0", interfaces }, "same-bridge");
+  const pod = { name: "br0.7", sandbox: "/run/netns/a" };
+  assertEquals(bridgeOf({ name: "br0" }, { name: "veth1" }, pod), "br0");
+  assertEquals(bridgeOf({ name: "br0" }, { name: "veth1" }, pod, { name: "br0.100" }), "br0.100");
+  assertEquals(bridgeOf({ name: "br0" }, { name: "br0.x" }, { name: "br01.5" }), "br0");
 });

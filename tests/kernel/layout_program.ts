@@ -20,6 +20,7 @@ const HEADERS = [
   "linux/if_arp.h",
   "linux/if_link.h",
   "linux/if_addr.h",
+  "linux/if_bridge.h",
   "linux/fib_rules.h",
   "linux/netfilter/nf_tables.h",
   "linux/netfilter/nfnetlink.h",

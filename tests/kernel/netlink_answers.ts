@@ -49,6 +49,16 @@ export function link(sequence: number, name: string, flags = 0): Uint8Array {
   return numbered(writer, sequence, flags);
 }
 
+/** A port of a bridge with VLANs: one of its own, and a range. */
+export function vlans(sequence: number, flags = 0): Uint8Array {
+  const writer = new NetlinkWriter(NETLINK.RTM_NEWLINK, 0).u8(7, 0).u16(1).u32(7, 0x103, 0);
+  writer.attributeText(NETLINK.IFLA_IFNAME, "veth0");
+  const vlan = (flags: number, id: number) =>
+    writer.nested(NETLINK.IFLA_BRIDGE_VLAN_INFO, () => writer.u16(flags).u16(id));
+  writer.nested(NETLINK.IFLA_AF_SPEC, () => vlan(0x6, 5) && vlan(0x8, 100) && vlan(0x10, 200));
+  return numbered(writer, sequence, flags);
+}
+
 /** An IPv4 address. */
 export function address(sequence: number, flags = 0): Uint8Array {
   const writer = new NetlinkWriter(NETLINK.RTM_NEWADDR, 0).u8(2, 24, 0, 0).u32(7);

@@ -8,7 +8,8 @@ import { NetlinkError, NetlinkReply } from "../../lib/kernel/netlink_reply.ts";
 import { type Random, randomOf, SEED_VARIABLE, seedFromEnvironment } from "../cni/random.ts";
 import { readRoute } from "../../lib/kernel/route_answer.ts";
 import { readRule } from "../../lib/kernel/rule_answer.ts";
-import { acknowledgement, address, end, joined, link, route, rule } from "./netlink_answers.ts";
+import { readVlans } from "../../lib/kernel/vlan_calls.ts";
+import { acknowledgement, address, end, joined, link, route, rule, vlans } from "./netlink_answers.ts";
 
 const ANSWERS = Number(Deno.env.get("PODWIRE_FUZZ_ANSWERS") ?? 20_000);
 const SEQUENCE = 0x01020304;
@@ -20,6 +21,7 @@ const ORIGINALS: readonly Uint8Array[] = [
   joined(link(SEQUENCE, "eth0"), link(SEQUENCE, "veth12345678"), end(SEQUENCE)),
   joined(address(SEQUENCE), link(SEQUENCE, "a"), address(SEQUENCE), end(SEQUENCE)),
   joined(route(SEQUENCE), address(SEQUENCE), route(SEQUENCE), end(SEQUENCE)),
+  joined(vlans(SEQUENCE), vlans(SEQUENCE), end(SEQUENCE)),
   joined(rule(SEQUENCE), route(SEQUENCE), rule(SEQUENCE), end(SEQUENCE)),
   acknowledgement(SEQUENCE, 0),
   acknowledgement(SEQUENCE, -22, { text: "Invalid prefix for given prefix length" }),
@@ -75,7 +77,7 @@ function exercise(bytes: Uint8Array): boolean {
   try {
     for (const kind of ["acknowledgement", "message", "done"] as const) {
       new NetlinkReply(SEQUENCE, kind, (message, reader) => {
-        seen.push(readLink(message, reader), readAddress(message, reader));
+        seen.push(readLink(message, reader), readAddress(message, reader), readVlans(message, reader));
         // Large numbers are no JSON.
         seen.push(Deno.inspect([readRoute(message, reader), readRule(message, reader)], { depth: 9 }));
       }).read(answer);
@@ -105,6 +107,19 @@ Deno.test(`each of ${ANSWERS} answers that were changed by chance gives values o
   assert(read > ANSWERS / 10 && ANSWERS - read > ANSWERS / 10, `${read} of ${ANSWERS} were read`);
 });
 
+Deno.test("the VLANs of a port are read as ranges", () => {
+  const ports: unknown[] = [];
+  const reply = new NetlinkReply(SEQUENCE, "done", (message, reader) => {
+    ports.push(readVlans(message, reader));
+  });
+  assertEquals(reply.read(joined(vlans(SEQUENCE), end(SEQUENCE))), true);
+  const ranges = [
+    { first: 5, last: 5, isNative: true, isUntagged: true },
+    { first: 100, last: 200, isNative: false, isUntagged: false },
+  ];
+  assertEquals(ports, [{ index: 7, name: "veth0", vlans: ranges }]);
+});
+
 Deno.test("the answers before they are changed are read", () => {
   const links: unknown[] = [];
   const reply = new NetlinkReply(SEQUENCE, "done", (message, reader) => {
@@ -129,6 +144,7 @@ Deno.test("the answers before they are changed are read", () => {
       mode: "",
       vlanId: undefined,
       vrfTable: undefined,
+      filtersVlans: false,
       type: "ether",
       mtu: 1400,
       isUp: true,

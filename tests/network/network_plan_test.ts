@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { parseConfigList } from "../../lib/cni/config.ts";
 import { networkConfig } from "../../lib/network/network_config.ts";
 import { NetworkProblem, planNetwork } from "../../lib/network/network_plan.ts";
@@ -9,7 +9,7 @@ const SUBNETS = ["10.1.0.0/24"];
 const CREATED = new Date(0);
 
 /** Returns the plugins of a network whose subnets are all given. */
-function pluginsOf(request: Omit<NetworkRequest, "name">) {
+function pluginsOf(request: Partial<NetworkRequest>) {
   const plan = planNetwork({ name: "web", ...request });
   const { plugins } = parseConfigList(JSON.stringify(networkConfig(plan, plan.subnets, CREATED)));
   return plugins.map(({ json }) => json);
@@ -68,6 +68,10 @@ Deno.test("each wrong member of a request is named, with the reason", () => {
     [{ mtu: 1279, ipv6: true }, "mtu: 1279 is not a whole number from 1280 to 65535"],
     [{ vlan: 0 }, "vlan: 0 is not a whole number from 1 to 4094"],
     [{ driver: "ptp", vlan: 5 }, "vlan: the driver ptp has no VLANs of its own"],
+    [
+      { vlan: 1000, options: { bridge: "office-lan0" } },
+      'options: bridge: "office-lan0" is too long for a VLAN',
+    ],
     [{ dns: ["ns1"] }, 'dns: "ns1" is not a valid IP address'],
     [{ options: { speed: "1" } }, 'options: the driver bridge has no option "speed"'],
     [{ options: { toString: "1" } }, 'options: the driver bridge has no option "toString"'],
@@ -98,6 +102,20 @@ Deno.test("what is missing is chosen: IPv4 unless a subnet is given, IPv6 if it 
   assertEquals(chosen({ subnets: ["fd01::/64"], ipv6: true }), []);
   assertEquals(chosen({ options: { ipam: "none" } }), []);
   assertEquals(chosen({ driver: "macvlan", options: { ipam: "dhcp" } }), []);
+});
+
+Deno.test("the bridge of a network with a VLAN has a name with room for the number", () => {
+  const bridge = (name: string, vlan?: number) => {
+    const [plugin] = pluginsOf({ name, subnets: ["10.1.0.0/24"], vlan });
+    return plugin?.bridge;
+  };
+  assertEquals(bridge("web-frontend"), "pw-web-frontend");
+  assertEquals(bridge("web", 4094), "pw-web");
+  for (const vlan of [7, 4094]) {
+    const name = String(bridge("web-frontend", vlan));
+    assertMatch(name, /^pw-[0-9a-f]{7,8}$/);
+    assert(`${name}.${vlan}`.length <= 15, name);
+  }
 });
 
 Deno.test("a bridge network gives addresses, publishes ports, masquerades, and is guarded", () => {

@@ -6,7 +6,12 @@ import { type Component, need } from "./need.ts";
 export const UNDER_TEST_KERNEL = "PODWIRE_TEST_KERNEL";
 
 /** A kind of link that not every kernel makes. */
-export type LinkKind = "dummy" | "ipvlan" | "macvlan" | "vlan" | "vrf";
+export type LinkKind = "bridge-vlan" | "dummy" | "ipvlan" | "macvlan" | "vlan" | "vrf";
+
+/** What `ip` calls those that are not a kind of their own: a bridge that keeps VLANs apart. */
+const WORDS: Partial<Record<LinkKind, readonly string[]>> = {
+  "bridge-vlan": ["bridge", "vlan_filtering", "1"],
+};
 
 const made = new Map<LinkKind, boolean>();
 
@@ -31,7 +36,7 @@ function isMade(kind: LinkKind): boolean {
   const known = made.get(kind);
   if (known !== undefined) return known;
   const { stderr } = new Deno.Command("unshare", {
-    args: ["--net", "ip", "link", "add", "pwkind", "type", kind],
+    args: ["--net", "ip", "link", "add", "pwkind", "type", ...WORDS[kind] ?? [kind]],
     env: { LC_ALL: "C" },
     stdin: "null",
   }).outputSync();
