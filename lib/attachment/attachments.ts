@@ -21,6 +21,7 @@ import { checkAttachment } from "./check.ts";
 import { firstSkippedPluginOf, refusalIn } from "./failed_add.ts";
 import { requirePluginsForAdd } from "./plugins_for_add.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
+import { type FindStoredAddresses, withUnowned } from "./unowned_addresses.ts";
 import {
   type AddOptions,
   type AttachRequest,
@@ -40,6 +41,8 @@ export interface AttachmentsOptions extends RemovalOptions {
   readonly timeouts?: Timeouts | undefined;
   /** The gc locks of networks: they keep the GC verb away while something is attached or detached. */
   readonly locks: { readonly networks: Pick<Locks["networks"], "share"> };
+  /** Finds addresses that are in use. @default {finds none} */
+  readonly storedAddresses?: FindStoredAddresses | undefined;
   /** Remembers what plugins answered to VERSION. @default {a new one} */
   readonly probe?: VersionProbe | undefined;
 }
@@ -102,7 +105,8 @@ export class Attachments {
       return result;
     } catch (error) {
       const failure = asCniError(error, { verb: "ADD", network: list.name });
-      throw await this.#undo(list, record, await withHolders(failure, record, this.#options.store));
+      const explained = await withHolders(failure, record, this.#options.store);
+      throw await this.#undo(list, record, await withUnowned(explained, list, this.#options));
     }
   }
 

@@ -8,10 +8,12 @@ import {
   type Ip,
   lastOf,
   networkOf,
+  parseCidr,
+  parseIp,
 } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { mapped, openObjectOf, type Shape, ValidationError } from "../cni/shape.ts";
-import { CIDR, IP, present } from "./config_shape.ts";
+import { CIDR, IP, present, TEXT } from "./config_shape.ts";
 
 /** Addresses to allocate: from `start` to `end`, both included, without the gateway. */
 export interface AddressRange {
@@ -52,6 +54,60 @@ export const ADDRESS_RANGE: Shape<AddressRange> = mapped(
     return { subnet, start, end, gateway: gateway ?? first };
   },
 );
+
+/** Addresses from the first to the last one, both included, of one family. */
+export interface AddressSpan {
+  readonly first: Ip;
+  readonly last: Ip;
+}
+
+/** Reads addresses: one, a network such as `10.1.2.0/28`, or two of them, as in `10.1.2.3-10.1.2.9`. */
+export const ADDRESS_SPAN: Shape<AddressSpan> = mapped(present(TEXT), (text, path) => {
+  const cidr = parseCidr(text);
+  if (cidr !== undefined) return { first: networkOf(cidr).ip, last: lastOf(cidr) };
+  const ends = text.split("-").map((end) => parseIp(end.trim()));
+  const [first, last = first] = ends;
+  const isSpan = ends.length <= 2 && first !== undefined && last !== undefined && !ends.includes(undefined);
+  if (!isSpan || first.family !== last.family) {
+    throw new ValidationError(path, `is not an address, a network, or a range of addresses: ${text}`);
+  }
+  if (compareIp(first, last) <= 0) return { first, last };
+  throw new ValidationError(path, `${formatIp(last)} is before ${formatIp(first)}`);
+});
+
+/** Whether an address is among others. */
+export function isWithin({ first, last }: AddressSpan, ip: Ip): boolean {
+  return first.family === ip.family && first.value <= ip.value && ip.value <= last.value;
+}
+
+/** Whether a set has an address of these. */
+export function touches(set: RangeSet, { first, last }: AddressSpan): boolean {
+  return set.some(({ start, end }) =>
+    start.family === first.family && start.value <= last.value && first.value <= end.value
+  );
+}
+
+/** Returns how many addresses of a set may be given out. */
+export function sizeOf(set: RangeSet, excluded: readonly AddressSpan[]): bigint {
+  let size = 0n;
+  for (const { start, end, gateway } of set) {
+    size += end.value - start.value + 1n;
+    const spans = [...excluded, { first: gateway, last: gateway }].filter(({ first }) =>
+      first.family === start.family
+    ).sort((a, b) => compareIp(a.first, b.first));
+    let from = start.value;
+    for (const { first, last } of spans) {
+      const [low, high] = [
+        first.value > from ? first.value : from,
+        last.value < end.value ? last.value : end.value,
+      ];
+      if (low > high) continue;
+      size -= high - low + 1n;
+      from = high + 1n;
+    }
+  }
+  return size;
+}
 
 function next(ip: Ip): Ip {
   return { family: ip.family, value: ip.value + 1n };
@@ -117,12 +173,13 @@ function formatRange(range: AddressRange): string {
 }
 
 /**
- * Yields every address of a set except the gateways, once, beginning after the one that was allocated last: if a container
+ * Yields every address of a set except the gateways and the excluded ones, once, beginning after the one that was allocated last: if a container
  * restarts in a loop, an address is used again only after all others.
  */
 export function* candidates(
   set: RangeSet,
   last: Ip | undefined,
+  excluded: readonly AddressSpan[] = [],
 ): Generator<{ readonly ip: Ip; readonly range: AddressRange }> {
   const from = last === undefined ? undefined : rangeFor(set, last);
   const at = from === undefined ? 0 : set.indexOf(from);
@@ -131,15 +188,18 @@ export function* candidates(
     const start = index === 0 && from !== undefined && last !== undefined
       ? last.value + 1n
       : range.start.value;
-    yield* walk(range, start, range.end.value);
+    yield* walk(range, start, range.end.value, excluded);
   }
-  if (from !== undefined && last !== undefined) yield* walk(from, from.start.value, last.value);
+  if (from !== undefined && last !== undefined) yield* walk(from, from.start.value, last.value, excluded);
 }
 
-function* walk(range: AddressRange, start: bigint, end: bigint) {
+function* walk(range: AddressRange, start: bigint, end: bigint, excluded: readonly AddressSpan[]) {
   const { family } = range.start;
   for (let value = start; value <= end; value++) {
     const ip: Ip = { family, value };
-    if (compareIp(ip, range.gateway) !== 0) yield { ip, range };
+    const within = excluded.find((span) => isWithin(span, ip));
+    // A whole network may be excluded, which is too large to go through.
+    if (within !== undefined) value = within.last.value;
+    else if (compareIp(ip, range.gateway) !== 0) yield { ip, range };
   }
 }

@@ -24,6 +24,8 @@ export interface AddressOwner {
 export interface AddressStore {
   /** Returns the names of the addresses that are taken. */
   taken(): ReadonlySet<string>;
+  /** Whether an address is taken. */
+  isTaken(ip: Ip): boolean;
   /** Reserves an address for an owner; returns false if it is taken. */
   reserve(ip: Ip, owner: AddressOwner): Promise<boolean>;
   /** Reserves the first of the addresses that is free; undefined if there is none. */
@@ -132,6 +134,10 @@ class LockedStore implements AddressStore {
 
   taken(): ReadonlySet<string> {
     return new Set(namesNow(this.#dir));
+  }
+
+  isTaken(ip: Ip): boolean {
+    return this.#isTaken(formatIp(ip));
   }
 
   async reserve(ip: Ip, owner: AddressOwner): Promise<boolean> {

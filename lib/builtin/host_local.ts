@@ -1,13 +1,22 @@
-import { formatCidr, formatIp, type Ip, parseIp } from "../cni/address.ts";
+import { compareIp, formatCidr, formatIp, type Ip, parseIp } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Dns, IpConfig, Result } from "../cni/result.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { readTextIfThere } from "../host/file.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
-import { candidates, formatRangeSet, rangeFor, type RangeSet } from "./address_range.ts";
+import {
+  type AddressSpan,
+  candidates,
+  formatRangeSet,
+  isWithin,
+  rangeFor,
+  type RangeSet,
+  sizeOf,
+} from "./address_range.ts";
 import { type AddressOwner, type AddressStore, withAddressStore } from "./address_store.ts";
 import { type HostLocalConfig, readHostLocalConfig } from "./host_local_config.ts";
+import { StickyAddresses, type StickyName, stickyName } from "./sticky_addresses.ts";
 import { parseResolvConf } from "./resolv_conf.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
@@ -44,12 +53,25 @@ async function check(request: PluginRequest): Promise<void> {
 }
 
 async function del(request: PluginRequest): Promise<void> {
-  await inStore(readConfig(request), request, (store) => store.release(ownerOf(request)));
+  const config = readConfig(request);
+  await inStore(config, request, async (store) => {
+    if (config.sticky) {
+      const sticky = new StickyAddresses(storeDir(config, request));
+      const held = await store.addressesOf(ownerOf(request));
+      asHint(request, () => held.forEach((ip) => sticky.touch(ip)));
+    }
+    await store.release(ownerOf(request));
+  });
 }
 
 async function gc(request: PluginRequest): Promise<void> {
   const valid = validAttachments(request.config);
-  const freed = await inStore(readConfig(request), request, (store) => store.releaseOthers(valid));
+  const config = readConfig(request);
+  const freed = await inStore(config, request, (store) => store.releaseOthers(valid));
+  if (config.sticky) {
+    const sticky = new StickyAddresses(storeDir(config, request));
+    asHint(request, () => freed.forEach((ip) => sticky.touch(ip)));
+  }
   for (const ip of freed) request.log(`host-local: released ${formatIp(ip)}, which no attachment holds`);
 }
 
@@ -59,10 +81,11 @@ async function status(request: PluginRequest): Promise<void> {
   await inStore(config, request, async (store) => {
     for (const [index, set] of config.sets.entries()) {
       const last = await store.lastReserved(index);
-      if (store.firstFree(addressesFrom(set, last)) !== undefined) continue;
+      const { excluded } = config;
+      if (store.firstFree(addressesFrom(set, last, excluded)) !== undefined) continue;
       throw new CniError("not-ready", `no IP addresses available in range set: ${formatRangeSet(set)}`, {
         code: ERROR_CODES.pluginNotAvailable,
-        details: `all addresses are reserved in ${storeDir(config, request)}`,
+        details: fullness(store, { set, excluded, dir: storeDir(config, request) }),
       });
     }
   });
@@ -106,6 +129,11 @@ interface AddressSearch {
   readonly set: RangeSet;
   /** The index of the set. */
   readonly index: number;
+  readonly excluded: readonly AddressSpan[];
+  /** What is remembered; undefined if the configuration does not ask for that. */
+  readonly sticky: StickyAddresses | undefined;
+  /** The sandbox by its name; undefined if the runtime says none. */
+  readonly name: StickyName | undefined;
   /** Returns the addresses that the owner had before. It may read all files, so it is called at most once. */
   readonly held: () => Promise<readonly Ip[]>;
 }
@@ -120,6 +148,9 @@ async function allocateAll(
   const dir = storeDir(config, request);
   let known: Promise<readonly Ip[]> | undefined;
   const held = () => known ??= store.addressesOf(owner);
+  const { excluded } = config;
+  const sticky = config.sticky ? new StickyAddresses(dir) : undefined;
+  const name = config.sticky ? stickyName(request.args, request.ifName) : undefined;
   const reserved: Ip[] = [];
   try {
     const requested = [...config.requested];
@@ -127,7 +158,7 @@ async function allocateAll(
     for (const [index, set] of config.sets.entries()) {
       const at = requested.findIndex((ip) => rangeFor(set, ip) !== undefined);
       const [address] = at < 0 ? [] : requested.splice(at, 1);
-      const search = { store, owner, dir, set, index, held };
+      const search = { store, owner, dir, set, index, excluded, sticky, name, held };
       const ip = await (address === undefined ? takeNext(search) : takeRequested(search, address));
       reserved.push(ip);
       ips.push(configOf(set, ip));
@@ -136,6 +167,7 @@ async function allocateAll(
     if (requested.length > 0) {
       throw new Error(`failed to allocate all requested IPs: ${requested.map(formatIp).join(" ")}`);
     }
+    asHint(request, () => remember(reserved, { store, sticky, name }));
     return ips;
   } catch (error) {
     for (const ip of reserved) store.free(ip, owner);
@@ -152,6 +184,9 @@ function configOf(set: RangeSet, ip: Ip): IpConfig {
 async function takeRequested(search: AddressSearch, ip: Ip): Promise<Ip> {
   const { store, owner, set } = search;
   const text = formatIp(ip);
+  if (search.excluded.some((span) => isWithin(span, ip))) {
+    throw refusal(search, `requested ip ${text} is excluded`);
+  }
   const gateway = rangeFor(set, ip)?.gateway;
   if (gateway !== undefined && formatIp(gateway) === text) {
     throw refusal(search, `requested ip ${text} is subnet's gateway`);
@@ -164,20 +199,65 @@ async function takeRequested(search: AddressSearch, ip: Ip): Promise<Ip> {
 }
 
 async function takeNext(search: AddressSearch): Promise<Ip> {
-  const { store, owner, dir, set, index, held } = search;
+  const { owner, set, held } = search;
   const before = (await held()).find((ip) => rangeFor(set, ip) !== undefined);
   if (before !== undefined) {
     const msg = `${formatIp(before)} has been allocated to ${owner.containerId}`;
     throw refusal(search, `${msg}, duplicate allocation is not allowed`);
   }
-  const ip = await store.reserveFirst(addressesFrom(set, await store.lastReserved(index)), owner);
+  const ip = await takeFree(search);
   if (ip !== undefined) return ip;
-  // Of this set alone: addresses of this call in other sets are freed again.
-  const isOfSet = (ip: Ip | undefined) => ip !== undefined && rangeFor(set, ip) !== undefined;
-  const count = [...store.taken()].filter((name) => isOfSet(parseIp(name))).length;
-  const details =
-    `all addresses are reserved in ${dir}, held: ${count}; GC releases those that no container holds`;
+  const details = `${fullness(search.store, search)}; GC releases those that no container holds`;
   throw refusal(search, `no IP addresses available in range set: ${formatRangeSet(set)}`, details);
+}
+
+/** The address that the sandbox had last, else one that no other sandbox had, else the one that was not in use for longest. */
+async function takeFree(search: AddressSearch): Promise<Ip | undefined> {
+  const { store, owner, set, index, excluded, sticky, name } = search;
+  const all = async () => addressesFrom(set, await store.lastReserved(index), excluded);
+  if (sticky === undefined) return await store.reserveFirst(await all(), owner);
+  const isUsable = (ip: Ip) => {
+    const range = rangeFor(set, ip);
+    return range !== undefined && compareIp(range.gateway, ip) !== 0 &&
+      !excluded.some((span) => isWithin(span, ip));
+  };
+  const own = name === undefined ? [] : sticky.of(name).filter(isUsable);
+  const before = await store.reserveFirst(own, owner);
+  if (before !== undefined) return before;
+  const forgotten = (await all()).filter((ip) => !sticky.isOfOther(ip, name));
+  return await store.reserveFirst(forgotten, owner) ??
+    await store.reserveFirst(sticky.longestUnused().filter(isUsable), owner);
+}
+
+/** Remembers the addresses of an ADD for its sandbox, or that they are those of none. */
+function remember(
+  ips: readonly Ip[],
+  { store, sticky, name }: Pick<AddressSearch, "store" | "sticky" | "name">,
+): void {
+  if (sticky === undefined) return;
+  if (name === undefined) ips.forEach((ip) => sticky.forget(ip));
+  else sticky.remember(name, ips, (ip) => store.isTaken(ip));
+}
+
+/** Runs a step without which the address is good all the same. */
+function asHint(request: PluginRequest, step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    request.log(`host-local: cannot remember addresses: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** Says how full a set is. Only of this set: addresses of this call in other sets are freed again. */
+function fullness(
+  store: AddressStore,
+  { set, excluded, dir }: Pick<AddressSearch, "set" | "excluded" | "dir">,
+): string {
+  const held = [...store.taken()].flatMap((name) => parseIp(name) ?? []).filter((ip) =>
+    rangeFor(set, ip) !== undefined
+  );
+  const size = sizeOf(set, excluded);
+  return `all ${size} addresses of it are reserved in ${dir}, held: ${held.length}`;
 }
 
 function refusal({ index }: AddressSearch, msg: string, details?: string): CniError {
@@ -187,6 +267,10 @@ function refusal({ index }: AddressSearch, msg: string, details?: string): CniEr
 }
 
 /** Yields the addresses of a set in the order of the search. */
-function* addressesFrom(set: RangeSet, last: Ip | undefined): Generator<Ip> {
-  for (const { ip } of candidates(set, last)) yield ip;
+function* addressesFrom(
+  set: RangeSet,
+  last: Ip | undefined,
+  excluded: readonly AddressSpan[],
+): Generator<Ip> {
+  for (const { ip } of candidates(set, last, excluded)) yield ip;
 }

@@ -1,4 +1,4 @@
-import { type Ip, parseCidr, parseIp } from "../cni/address.ts";
+import { formatIp, type Ip, parseCidr, parseIp } from "../cni/address.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { Route } from "../cni/result.ts";
@@ -13,9 +13,17 @@ import {
   ValidationError,
 } from "../cni/shape.ts";
 import type { SpecVersion } from "../cni/version.ts";
-import { ADDRESS_RANGE, type RangeSet, validateRangeSets } from "./address_range.ts";
+import {
+  ADDRESS_RANGE,
+  ADDRESS_SPAN,
+  type AddressSpan,
+  type RangeSet,
+  touches,
+  validateRangeSets,
+} from "./address_range.ts";
 import {
   CIDR,
+  FLAG,
   optionalList,
   present,
   readConfig,
@@ -34,6 +42,10 @@ export interface HostLocalConfig {
   readonly routes: readonly Route[];
   /** A file in the form of `/etc/resolv.conf`; empty for none. */
   readonly resolvConf: string;
+  /** Addresses that no container gets: an option of podwire, which other plugins ignore. */
+  readonly excluded: readonly AddressSpan[];
+  /** Whether a sandbox gets the address that one of its name had last: an option of podwire, which other plugins ignore. */
+  readonly sticky: boolean;
 }
 
 /** The directory with the addresses of all networks, in one directory for each network. */
@@ -55,6 +67,8 @@ const IPAM = openObjectOf({}, {
   dataDir: TEXT,
   routes: optionalList(ROUTE),
   resolvConf: TEXT,
+  exclude: optionalList(ADDRESS_SPAN),
+  sticky: FLAG,
 });
 
 const CONFIG = openObjectOf({
@@ -82,6 +96,8 @@ export function readHostLocalConfig(
   const { ipam, runtimeConfig, args } = readConfig(CONFIG, config);
   const sets = [...runtimeConfig?.ipRanges ?? [], ...ipam.sets];
   validateRangeSets(sets);
+  const excluded = ipam.exclude ?? [];
+  requireTouching(sets, excluded);
   refuseManyAddresses(sets.map((set) => set[0]?.start.family), version);
   const ips = [...args?.cni?.ips ?? [], ...runtimeConfig?.ips ?? []].filter((ip) => ip !== undefined);
   return {
@@ -90,7 +106,21 @@ export function readHostLocalConfig(
     requested: distinct([...argsIp(cniArgs), ...ips]),
     routes: ipam.routes ?? [],
     resolvConf: ipam.resolvConf ?? "",
+    excluded,
+    sticky: ipam.sticky ?? false,
   };
+}
+
+/** One that excludes nothing is a mistake: the address that it is about would be given out. */
+function requireTouching(sets: readonly RangeSet[], excluded: readonly AddressSpan[]): void {
+  const at = excluded.findIndex((span) => !sets.some((set) => touches(set, span)));
+  const span = excluded[at];
+  if (span === undefined) return;
+  const [first, last] = [formatIp(span.first), formatIp(span.last)];
+  const text = first === last ? first : `${first}-${last}`;
+  throw new CniError("config", `ipam.exclude[${at}] ${text} is not in a range`, {
+    code: ERROR_CODES.invalidNetworkConfig,
+  });
 }
 
 function argsIp(cniArgs: ReadonlyMap<string, string>): Ip[] {

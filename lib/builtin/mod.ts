@@ -39,6 +39,6 @@ export const builtins: BuiltinTable = {
  */
 export async function loadBuiltins(): Promise<void> {
   await loadKernels();
-  await import("./leftovers.ts");
+  await Promise.all([import("./leftovers.ts"), import("./held_addresses.ts")]);
   for (const type of Object.keys(builtins)) await loadBuiltin(builtins, type);
 }

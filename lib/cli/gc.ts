@@ -65,6 +65,7 @@ function placeOf({ kind, containerId, network, ifName, netns, plugin, file }: Gc
   if (kind === "attachment") return `attachment ${containerId} ${network}:${ifName}`;
   if (kind === "namespace") return `namespace ${containerId} ${netns}`;
   if (kind === "container" || kind === "sandbox") return `${kind} ${containerId}`;
+  if (kind === "addresses") return `addresses ${network}`;
   return kind === "cache"
     ? `cache ${file}`
     : `network ${network}${plugin === undefined ? "" : ` plugin ${plugin}`}`;

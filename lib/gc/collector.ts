@@ -1,6 +1,7 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
+import { type FindStoredAddresses, unownedAddresses } from "../attachment/unowned_addresses.ts";
 import { removeDamaged } from "./damaged.ts";
 import type { DamagedRecords } from "./damaged_attachments.ts";
 import { HungPlugins } from "./hung.ts";
@@ -26,6 +27,8 @@ export interface GarbageCollectorOptions
   readonly damaged: DamagedRecords;
   /** Finds the namespaces and containers that no sandbox owns. @default {no sweep of the host} */
   readonly host?: HostSweep | undefined;
+  /** Finds the addresses that a dry run reports if they are of containers without a record. @default {finds none} */
+  readonly storedAddresses?: FindStoredAddresses | undefined;
   /** Milliseconds for each plugin. @default {DEFAULT_TIMEOUTS.GC} */
   readonly timeoutMs?: number | undefined;
   /** See {@linkcode GcRequest}. @default {the timeout of an ADD, and half a minute} */
@@ -73,6 +76,7 @@ export class GarbageCollector {
     await removeStale(sweep, this.#options);
     await removeDamaged(sweep, this.#options);
     if (sweepHost !== undefined) await this.#sweepHost(sweep, sweepHost);
+    if (request.dryRun) await this.#reportUnowned(sweep);
     await notifyPlugins(sweep, { ...this.#options, hung: this.#hung, timeoutMs, waitMs });
     return sweep.report;
   }
@@ -96,6 +100,16 @@ export class GarbageCollector {
       records: records.filter((record) => isWanted(record.network)).reverse(),
       damaged,
     };
+  }
+
+  /** They are not podwire's to remove: what a plugin does with them at its GC is its own matter. */
+  async #reportUnowned({ current, report, signal }: Sweep): Promise<void> {
+    for (const list of current.values()) {
+      signal?.throwIfAborted();
+      for (const why of await unownedAddresses(list, this.#options)) {
+        report.kept.push({ kind: "addresses", network: list.name, why });
+      }
+    }
   }
 
   async #sweepHost(

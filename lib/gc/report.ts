@@ -62,9 +62,9 @@ export interface GcRequest extends GcSelection {
 export interface GcItem {
   /**
    * What it is: an attachment, the record of a pod, a network namespace or an infra container of podwire, a plugin that
-   * was asked to clean up, or a place in libcni's cache.
+   * was asked to clean up, a place in libcni's cache, or addresses in the directory of a plugin.
    */
-  readonly kind: "attachment" | "sandbox" | "namespace" | "container" | "plugin" | "cache";
+  readonly kind: "attachment" | "sandbox" | "namespace" | "container" | "plugin" | "cache" | "addresses";
   /** The name of its network. */
   readonly network?: string;
   /** Not for plugins and the cache. */

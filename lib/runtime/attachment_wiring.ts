@@ -1,6 +1,7 @@
 import { Attachments } from "../attachment/attachments.ts";
 import { InterfaceGuard, type InterfaceGuardOptions } from "../attachment/interface_guard.ts";
 import type { FreeLeftovers } from "../attachment/leftovers.ts";
+import type { FindStoredAddresses } from "../attachment/unowned_addresses.ts";
 import type { FindCurrentList } from "../attachment/removal.ts";
 import { RuleRepair } from "../attachment/rule_repair.ts";
 import { once } from "../async/once.ts";
@@ -65,14 +66,19 @@ export function wireAttachments(given: RuntimeOptions, { embedded = true, catalo
   const disk = wireDisk({ ...reading, stateDir, store, cache, locks, netnsGuard, run, log });
   const catalogs = wireCatalog(options, { stateDir, store, format, log, embedded });
   const freeLeftovers = freeingWith(run);
-  const fallbacks = { freeLeftovers, currentList: currentListIn(catalog ?? catalogs.readOnlyCatalog) };
+  const storedAddresses = findStoredAddresses;
+  const fallbacks = {
+    freeLeftovers,
+    storedAddresses,
+    currentList: currentListIn(catalog ?? catalogs.readOnlyCatalog),
+  };
   const attachments = new Attachments({ ...disk, ...fallbacks, runner, log, run, timeouts, probe });
   const keeper = keepingRules(run, options.environment.PATH);
   const rules = new RuleRepair({ store, locks, runner, removal: attachments.removal, keeper });
   const guards = guardingWith(format, options.allowUnsafeFiles ? [] : Object.values(dirs));
   const records = { attachments, store, cache, locks, probe, rules };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
-  const plugins = { runner, netnsGuard, instrumentation, freeLeftovers };
+  const plugins = { runner, netnsGuard, instrumentation, freeLeftovers, storedAddresses };
   return { options, dirs, reading, disk, guards, records, host, plugins, catalogs, catalog };
 }
 
@@ -135,6 +141,11 @@ function keepingRules(run: RunCommand, PATH: string): () => Promise<RuleKeeper> 
     };
   });
 }
+
+const findStoredAddresses: FindStoredAddresses = async ({ name, plugins }) => {
+  const { heldAddresses } = await import("../builtin/held_addresses.ts");
+  return await heldAddresses(plugins.map(({ json }) => json), name);
+};
 
 /** Gives plugins, the programs that built-in plugins run, and the search for programs one and the same `PATH`. */
 function withSearchPath(options: RuntimeOptions) {

@@ -33,7 +33,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const { options, reading, disk, guards, records, host, catalogs } = wiring;
   const { attachments, store, cache, locks, probe, rules } = records;
   const { timeouts, run, running, log } = host;
-  const { runner, netnsGuard, instrumentation, freeLeftovers } = wiring.plugins;
+  const { runner, netnsGuard, instrumentation, freeLeftovers, storedAddresses } = wiring.plugins;
   const { format } = reading;
   const { stateDir, netnsDir } = wiring.dirs;
   const pods = new PodNetworks({ attachments, store, cache, run });
@@ -47,7 +47,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const more = { instrumentation, rules, catalog: wiring.catalog ?? catalogs.catalog };
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
   const garbage = new GarbageCollector({
-    ...{ ...records, runner, running, damaged, host: wired.orphans },
+    ...{ ...records, runner, running, damaged, host: wired.orphans, storedAddresses },
     hasSandbox: (id) => hasSandbox(id, wired.damagedSandboxes, shared),
     timeoutMs: timeouts.GC,
     waitMs: timeouts.ADD + WAIT_BEYOND_ADD_MS,

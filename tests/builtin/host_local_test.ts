@@ -1,85 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
-import type { Verb } from "../../lib/plugin/invocation.ts";
-import { type Answer, callBuiltin, resultOf } from "../root/builtin_call.ts";
-
-const NAME = "web";
-
-interface Ask {
-  readonly id?: string;
-  readonly ifName?: string;
-  readonly args?: string;
-  readonly version?: string;
-  readonly ipam?: JsonObject;
-  readonly more?: JsonObject;
-}
-
-class Ipam {
-  constructor(readonly dir: string, readonly ipam: JsonObject) {}
-
-  call(
-    verb: Verb,
-    { id = "c1", ifName = "eth0", args = "", version = "1.1.0", ipam, more }: Ask = {},
-  ): Promise<Answer> {
-    return callBuiltin("host-local", {
-      verb,
-      containerId: id,
-      netns: "/nowhere/c1",
-      ifName,
-      args,
-      config: {
-        cniVersion: version,
-        name: NAME,
-        type: "bridge",
-        ipam: { type: "host-local", dataDir: this.dir, ...(ipam ?? this.ipam) },
-        ...more,
-      },
-    });
-  }
-
-  async add(ask: Ask = {}): Promise<string[]> {
-    return (resultOf(await this.call("ADD", ask)).ips ?? []).map(({ address }) => address);
-  }
-
-  async refusal(verb: Verb, ask: Ask = {}): Promise<{ code: number; msg: string }> {
-    const { code, document } = await this.call(verb, ask);
-    assertEquals(code, 1);
-    return { code: document.code, msg: document.msg };
-  }
-
-  async done(verb: Verb, ask: Ask = {}): Promise<Answer> {
-    const answer = await this.call(verb, ask);
-    assertEquals(answer.code, 0, JSON.stringify(answer.document));
-    return answer;
-  }
-
-  path(name: string): string {
-    return `${this.dir}/${NAME}/${name}`;
-  }
-
-  /** The reserved addresses with their owners. */
-  reserved(): Record<string, string> {
-    const names = Array.from(Deno.readDirSync(`${this.dir}/${NAME}`), ({ name }) => name);
-    return Object.fromEntries(
-      names.filter((name) => name !== "lock" && !name.startsWith("last_")).sort()
-        .map((name) => [name, Deno.readTextFileSync(this.path(name))]),
-    );
-  }
-}
+import { withIpam } from "./ipam_calls.ts";
 
 const SUBNET = { subnet: "10.1.2.0/24" };
 const BOTH = { ranges: [[{ subnet: "10.1.2.0/24" }], [{ subnet: "fd00:1::/64" }]] };
-
-function withIpam(ipam: JsonObject, fn: (ipam: Ipam) => Promise<void>): () => Promise<void> {
-  return async () => {
-    const dir = await Deno.makeTempDir({ prefix: "pwt-" });
-    try {
-      await fn(new Ipam(dir, ipam));
-    } finally {
-      await Deno.remove(dir, { recursive: true });
-    }
-  };
-}
 
 Deno.test(
   "ADD writes the same files as the original plugin, byte for byte",

@@ -47,3 +47,53 @@ for (const [source, needs, options] of SOURCES) {
     },
   });
 }
+
+for (const [source, needs, options] of SOURCES) {
+  Deno.test({
+    name:
+      `the error about a full range, and a dry run of gc, name the addresses of containers without a record, plugins: ${source}`,
+    ...need("root", "ip", ...needs),
+    fn: async () => {
+      await using world = await SandboxWorld.make();
+      const bridge = `pwh${crypto.randomUUID().slice(0, 8)}`;
+      const dir = `${world.dir}/addresses/web`;
+      const ipam = { type: "host-local", dataDir: `${world.dir}/addresses`, subnet: "10.78.0.0/29" };
+      const list = JSON.stringify({
+        cniVersion: "1.0.0",
+        name: "web",
+        plugins: [{ type: "bridge", bridge, ipam }],
+      });
+      await Deno.writeTextFile(`${world.confDir}/web.conflist`, list);
+      const podwire = world.podwire(options);
+      try {
+        await podwire.sandboxes.run({ name: "first" });
+        const clean = await podwire.gc({ dryRun: true });
+        assertEquals(clean.kept.filter(({ kind }) => kind === "addresses"), []);
+        // Those of another runtime, one of which is of a plugin that wrote no interface.
+        const others = {
+          "10.78.0.3": "other-a\r\neth0",
+          "10.78.0.4": "other-a\r\neth1",
+          "10.78.0.5": "other-b",
+        };
+        for (const [address, text] of Object.entries({ ...others, "10.78.0.6": "other-c\r\neth0" })) {
+          await Deno.writeTextFile(`${dir}/${address}`, text);
+        }
+        const error = await assertRejects(() => podwire.sandboxes.run({ name: "second" }), CniError);
+        assertStringIncludes(error.message, "no IP addresses available in range set: 10.78.0.1-10.78.0.6");
+        const said = `4 addresses in ${dir} of 3 containers without a record: ` +
+          '"other-a" (10.78.0.3, 10.78.0.4), "other-b" (10.78.0.5), "other-c" (10.78.0.6)' +
+          "; another runtime may have them";
+        assertStringIncludes(error.context.details ?? "", said);
+        const { kept, removed } = await podwire.gc({ dryRun: true });
+        const reported = kept.filter(({ kind }) => kind === "addresses");
+        assertEquals(reported.map(({ network }) => network), ["web"]);
+        assertEquals(reported[0]?.why, said);
+        assertEquals(removed, []);
+        for (const address of Object.keys(others)) await Deno.stat(`${dir}/${address}`);
+        await podwire.sandboxes.remove("first");
+      } finally {
+        await world.sh('ip link delete "$1" 2>/dev/null || :', bridge);
+      }
+    },
+  });
+}
