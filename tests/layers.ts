@@ -103,6 +103,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "link_info.ts",
       "fnv.ts",
       "sha256.ts",
+      "unix_listener.ts",
       "http_over_unix.ts",
       "terminal_text.ts",
       "io.ts",

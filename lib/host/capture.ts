@@ -1,20 +1,25 @@
-/** Collects what a program writes to one of its pipes, up to a limit; the rest is read and dropped. */
+/**
+ * Collects what a program writes to one of its pipes, up to a limit; the rest is read and dropped. With the limit undefined
+ * nothing is kept, and only `lines` gets it.
+ */
 export class Capture {
   readonly done: Promise<void>;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #chunks: Uint8Array[] = [];
   readonly #limit: number;
+  readonly #isKept: boolean;
   #received = 0;
 
   constructor(
     stream: ReadableStream<Uint8Array>,
-    limit: number,
+    limit: number | undefined,
     onOverflow: () => void,
     onFailure: (error: unknown) => void,
     lines?: LineSplitter,
   ) {
     this.#reader = stream.getReader();
-    this.#limit = limit;
+    this.#limit = limit ?? Infinity;
+    this.#isKept = limit !== undefined;
     this.done = this.#pump(onOverflow, lines).catch(onFailure);
   }
 
@@ -40,7 +45,7 @@ export class Capture {
       if (value === undefined) return;
       const kept = value.subarray(0, Math.max(0, this.#limit - this.#received));
       this.#received += value.byteLength;
-      if (kept.byteLength > 0) this.#chunks.push(kept);
+      if (kept.byteLength > 0 && this.#isKept) this.#chunks.push(kept);
       if (kept.byteLength < value.byteLength) onOverflow();
       lines?.push(kept);
     }

@@ -28,6 +28,11 @@ export interface CommandRequest {
   readonly maxStdout?: number | undefined;
   /** In bytes. More ends the program. @default {1 MiB} */
   readonly maxStderr?: number | undefined;
+  /**
+   * Whether the outcome has what the program prints. Without, its output may be of any length: for a program that runs as long
+   * as this process does. @default {true}
+   */
+  readonly keepOutput?: boolean | undefined;
   /** Called for each line while the program runs, and for the text after the last line end. */
   readonly onStderrLine?: ((line: string) => void) | undefined;
   /** Called as soon as the program runs. */
@@ -137,7 +142,10 @@ const REAP_MS = 5_000;
  * ```
  */
 export const runCommand: RunCommand = async (request) => {
-  const { signal, graceMs = 2_000, maxStdout = 8 * MIB, maxStderr = MIB, onStderrLine, onStart } = request;
+  const { signal, graceMs = 2_000, keepOutput = true, onStderrLine, onStart } = request;
+  const [mostStdout, mostStderr] = keepOutput
+    ? [request.maxStdout ?? 8 * MIB, request.maxStderr ?? MIB]
+    : [undefined, undefined];
   signal?.throwIfAborted();
   const startedAt = performance.now();
   const child = GroupChild.start(request);
@@ -152,8 +160,8 @@ export const runCommand: RunCommand = async (request) => {
   const onAbort = () => stop.resolve("aborted");
   signal?.addEventListener("abort", onAbort, { once: true });
   const lines = onStderrLine && new LineSplitter(onStderrLine);
-  const stdout = new Capture(child.stdout, maxStdout, () => stop.resolve("stdout-overflow"), fail);
-  const stderr = new Capture(child.stderr, maxStderr, () => stop.resolve("stderr-overflow"), fail, lines);
+  const stdout = new Capture(child.stdout, mostStdout, () => stop.resolve("stdout-overflow"), fail);
+  const stderr = new Capture(child.stderr, mostStderr, () => stop.resolve("stderr-overflow"), fail, lines);
   const closeStdin = feed(child, request.stdin);
   try {
     const exited = child.status.then(() => "exit" as const);

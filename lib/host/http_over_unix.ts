@@ -1,4 +1,5 @@
 import { HostError } from "./command.ts";
+import { isNoListener } from "./unix_listener.ts";
 
 /** A request over a Unix socket. */
 export interface UnixRequest {
@@ -17,12 +18,6 @@ export interface UnixAnswer {
   readonly text: string;
 }
 
-/** The errors if no process listens at a path: the file is missing, or is not a socket in use. */
-const NO_LISTENER = [
-  Deno.errors.NotFound,
-  Deno.errors.NotADirectory,
-  Deno.errors.ConnectionRefused,
-] as const;
 /** The errors of a connection that the other side has closed. */
 const CLOSED = [Deno.errors.BrokenPipe, Deno.errors.ConnectionReset, Deno.errors.ConnectionAborted] as const;
 
@@ -141,7 +136,7 @@ async function connect(path: string): Promise<Deno.UnixConn> {
   try {
     return await Deno.connect({ transport: "unix", path });
   } catch (cause) {
-    if (!NO_LISTENER.some((kind) => cause instanceof kind)) throw cause;
+    if (!isNoListener(cause)) throw cause;
     throw new HostError(`Cannot connect to "${path}": no process listens there`, {
       reason: "no-answer",
       cause,

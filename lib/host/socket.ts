@@ -4,6 +4,7 @@ import { denoRules } from "./deno_rules.ts";
 import { ensureDir } from "./file.ts";
 import type { Lock } from "./lock.ts";
 import { waitForLock } from "./lock_wait.ts";
+import { hasListener } from "./unix_listener.ts";
 
 /** A Unix socket that this process listens on. */
 export interface ClaimedSocket {
@@ -116,12 +117,7 @@ async function requireNoListener(path: string): Promise<void> {
   if (!there.isSocket) {
     throw new HostError(`Cannot listen at "${path}": it exists and is not a socket`, { reason: "exists" });
   }
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-  } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotFound) return;
-    throw error;
-  }
+  if (!await hasListener(path)) return;
   throw new HostError(`Cannot listen at "${path}": another process listens there`, { reason: "exists" });
 }
 

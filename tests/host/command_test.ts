@@ -25,6 +25,26 @@ Deno.test("runCommand() passes on exactly the requested environment", async () =
   assertEquals(lines, ["LC_ALL=C", `PATH=${DEFAULT_PATH}`]);
 });
 
+Deno.test("runCommand() only passes on what a program prints that is not kept, however much that is", async () => {
+  const lines: string[] = [];
+  const outcome = await runCommand({
+    program: "sh",
+    args: ["-c", "yes | head -c 3000000 >&2; echo out; echo last >&2"],
+    keepOutput: false,
+    maxStderr: 10,
+    onStderrLine: (line) => void lines.push(line),
+  });
+  assertEquals({ ...outcome, elapsedMs: 0 }, {
+    code: 0,
+    signal: null,
+    stdout: "",
+    stderr: "",
+    elapsedMs: 0,
+    ended: "exit",
+  });
+  assertEquals([lines.length, lines.at(-1)], [1_500_001, "last"]);
+});
+
 Deno.test("runCommand() searches the PATH of the request for the program", async () => {
   const dir = await Deno.makeTempDir();
   try {

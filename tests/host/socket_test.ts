@@ -3,6 +3,7 @@ import { dirname, fromFileUrl } from "@std/path";
 import { HostError } from "../../lib/host/command.ts";
 import { denoRules } from "../../lib/host/deno_rules.ts";
 import { type ClaimedSocket, claimSocket, socketPaths } from "../../lib/host/socket.ts";
+import { leaveDeadSocket } from "../dead_socket.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
 
@@ -49,10 +50,7 @@ Deno.test("claimSocket() makes a socket at the path that only its owner may conn
 Deno.test("a socket without a listener is replaced, and files of its making are removed", () =>
   inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
-    // Deno removes a socket when it closes it, but only at the path that it knows.
-    const listener = Deno.listen({ transport: "unix", path: `${path}.first` });
-    await Deno.rename(`${path}.first`, path);
-    listener.close();
+    await leaveDeadSocket(path);
     await Deno.mkdir(`${dir}/.podwire-0011aabb`);
     assert(Deno.lstatSync(path).isSocket);
     // A child process that another test starts now holds the closed listener for a moment.
