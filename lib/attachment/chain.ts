@@ -5,6 +5,7 @@ import { convertResult } from "../cni/result.ts";
 import { atLeast } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
+import { withDhcpHint } from "../plugin/dhcp.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import type { Verb } from "../plugin/invocation.ts";
 import { withDefectHint } from "./check_defect.ts";
@@ -132,7 +133,10 @@ function usableResult(list: NetworkConfigList, added: JsonObject | undefined): J
   }
 }
 
-/** Runs a step. Adds verb, network, and the plugin with its place in the chain to what it throws. */
+/**
+ * Runs a step. Adds verb, network, and the plugin with its place in the chain to what it throws, and the hint that its DHCP
+ * daemon is missing.
+ */
 async function withPlace<T>(
   verb: Verb,
   list: NetworkConfigList,
@@ -142,7 +146,8 @@ async function withPlace<T>(
 ): Promise<T> {
   try {
     return await step();
-  } catch (error) {
+  } catch (cause) {
+    const error = await withDhcpHint(cause, list.plugins[index]?.json ?? {});
     throw asCniError(error, { ...placeOf(verb, list, index), containerId, ifName });
   }
 }

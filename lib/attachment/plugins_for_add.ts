@@ -3,6 +3,7 @@ import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import { requireDhcpDaemon } from "../plugin/dhcp.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { placeOf } from "./chain.ts";
 import { ipamTypeOf } from "./ipam_type.ts";
@@ -11,9 +12,10 @@ import { ipamTypeOf } from "./ipam_type.ts";
 const LINK_NAME_MEMBERS = ["bridge", "vrfname"] as const;
 
 /**
- * Refuses a list if a plugin is missing, or if a plugin would create a link under another name than its configuration says.
+ * Refuses a list if a plugin or the DHCP daemon that it asks is missing, or if a plugin would create a link under another name
+ * than its configuration says.
  *
- * @throws {CniError} kind `plugin-missing`, `plugin-start` or `config`, naming the plugin
+ * @throws {CniError} kind `plugin-missing`, `plugin-start`, `not-ready` or `config`, naming the plugin
  */
 export async function requirePluginsForAdd(list: NetworkConfigList, runner: PluginRunner): Promise<void> {
   for (const [index, plugin] of list.plugins.entries()) {
@@ -30,7 +32,7 @@ export async function requirePluginsForAdd(list: NetworkConfigList, runner: Plug
  * Refuses a plugin whose executable is missing, or could have been written by another user. The IPAM plugin is checked for
  * the latter only: a plugin reports by itself that its IPAM plugin is missing.
  *
- * @throws {CniError} kind `plugin-missing` or `plugin-start`
+ * @throws {CniError} kind `plugin-missing` or `plugin-start`; `not-ready` without the daemon of a `dhcp` that is there
  */
 async function requireExecutables(plugin: PluginConfig, runner: PluginRunner): Promise<void> {
   const source = await runner.locate(plugin.type, plugin.json);
@@ -40,7 +42,9 @@ async function requireExecutables(plugin: PluginConfig, runner: PluginRunner): P
     await runner.locateDelegate(source, ipam, plugin.json);
   } catch (error) {
     if (!isCniError(error, "plugin-missing")) throw error;
+    return;
   }
+  await requireDhcpDaemon(plugin.json);
 }
 
 /**

@@ -2,8 +2,8 @@ import type { NetworkConfigList } from "../cni/config.ts";
 import type { CniErrorOptions } from "../cni/error.ts";
 import { inVersion } from "../cni/in_version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import { requireDhcpDaemon } from "../plugin/dhcp.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
-import type { PluginSource } from "../plugin/locate.ts";
 import type { PluginVersions, VersionProbe } from "../plugin/versions.ts";
 import { placeOf } from "./chain.ts";
 import { ipamTypeOf } from "./ipam_type.ts";
@@ -25,11 +25,12 @@ interface NeededPlugin {
 }
 
 /**
- * Refuses a list if one of its plugins or IPAM plugins is missing, or does not support its versions. Plugins are called for
- * their version only. Returns the list in the version in which the plugins are called.
+ * Refuses a list if one of its plugins or IPAM plugins is missing, or does not support its versions, or if a DHCP daemon that
+ * it asks is not there. Plugins are called for their version only. Returns the list in the version in which the plugins are
+ * called.
  *
- * @throws {CniError} of the first plugin that cannot be used: kind `plugin-missing`; `config`, code 1; or the failure of
- * its VERSION
+ * @throws {CniError} of the first plugin that cannot be used: kind `plugin-missing`; `config`, code 1; the failure of
+ * its VERSION; or `not-ready`, code 50
  */
 export async function requirePluginsForStatus(
   list: NetworkConfigList,
@@ -43,6 +44,9 @@ export async function requirePluginsForStatus(
   const version = commonVersion(list, answers);
   const negotiated = list.cniVersions.length < 2 ? list : inVersion(list, version);
   for (const ipam of ipams) await versionsOf({ ...negotiated, cniVersions: [version] }, ipam, probe, signal);
+  for (const [index, { json }] of list.plugins.entries()) {
+    await located(requireDhcpDaemon(json), placeOf("STATUS", list, index));
+  }
   return negotiated;
 }
 
@@ -64,7 +68,7 @@ async function requireExecutables(
   return ipams;
 }
 
-async function located(found: Promise<PluginSource>, place: CniErrorOptions): Promise<PluginSource> {
+async function located<T>(found: Promise<T>, place: CniErrorOptions): Promise<T> {
   try {
     return await found;
   } catch (error) {

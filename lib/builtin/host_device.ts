@@ -4,6 +4,7 @@ import type { LinkInfo } from "../host/link_info.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { containerOperations, type ContainerPlan, enableIpv6Sysctls, needCidr } from "./container_plan.ts";
+import { freeAddresses, freeThroughLink } from "./free_addresses.ts";
 import { checkHostDevice } from "./host_device_check.ts";
 import { type HostDeviceConfig, readHostDeviceConfig, readHostDeviceTeardown } from "./host_device_config.ts";
 import { findHostDevice } from "./host_device_find.ts";
@@ -98,12 +99,13 @@ async function del(request: PluginRequest): Promise<void> {
   const { device, ipamType } = readHostDeviceTeardown(request.config);
   const lent = await readLentDevice(request);
   const from = { ...lent, netns: request.netns, ifName: request.ifName };
+  await freeThroughLink(request, ipamType);
   const wasMoved = await giveBack(hostOf(request), from, request.log, { device, mac: recordedMac(request) });
   if (wasMoved && request.config.useInterfaceNetwork === true) {
     request.log("host-device: the network manager of the host has to give the device its addresses again");
   }
   await removeLentDevice(request);
-  if (ipamType !== "") await request.delegate(ipamType, request.config, "DEL");
+  await freeAddresses(request, ipamType);
 }
 
 /** The MAC address in the result of the ADD; empty if it cannot be read, which must not prevent a DEL. */

@@ -8,6 +8,7 @@ import { removeLink } from "../kernel/links.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { attachmentTag, isTag, staleTags } from "./attachment_tag.ts";
 import { containerOperations, type ContainerPlan, enableIpv6Sysctls, needCidr } from "./container_plan.ts";
+import { freeAddresses, freeThroughLink } from "./free_addresses.ts";
 import type { LinkTeardown } from "./link_config.ts";
 import { makeLink, type WantedLink } from "./make_link.ts";
 import { linksEverywhere } from "./links_everywhere.ts";
@@ -106,6 +107,7 @@ export async function detachLink(
   name: string = request.ifName,
 ): Promise<void> {
   const { netns, run, signal } = request;
+  await freeThroughLink(request, ipamType);
   if (netns !== "" && await nsProblem(netns) === undefined) {
     const kernel = kernelFor(run);
     const tag = await attachmentTag(tagged(request));
@@ -118,7 +120,7 @@ export async function detachLink(
       else request.log(`"${name}" is left as it is: this plugin did not make it`);
     }
   }
-  if (ipamType !== "") await request.delegate(ipamType, request.config, "DEL");
+  await freeAddresses(request, ipamType);
 }
 
 /** Removes the interfaces of one kind that belong to no valid attachment of the network, and then their addresses. */

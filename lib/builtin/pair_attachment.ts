@@ -5,15 +5,18 @@ import { CURRENT_VERSION } from "../cni/version.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { isWritable } from "../kernel/ip_lines.ts";
 import { linksByAlias, removeLink } from "../kernel/links.ts";
+import { DHCP } from "../plugin/dhcp.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import { staleTags, type TaggedAttachment } from "./attachment_tag.ts";
 import type { ContainerPlan } from "./container_plan.ts";
+import { freeAddresses, freeThroughLink } from "./free_addresses.ts";
 import type { Host } from "./host.ts";
 import { addressesIn, keptAddresses, staleAddresses } from "./kept_addresses.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade, requireMasquerade } from "./masquerade.ts";
 import type { PairTeardown } from "./pair_config.ts";
 import { requireNetns } from "./require_netns.ts";
 import type { Undo } from "./undo.ts";
+import { bringUpForDhcp } from "./up_for_dhcp.ts";
 import { validTagged } from "./valid_attachments.ts";
 
 /**
@@ -43,7 +46,11 @@ export async function reserveAddresses(
   undo: Undo,
 ): Promise<Result> {
   // Before, not after: an IPAM plugin that fails half-way may still have reserved something.
-  undo.push("the addresses", (signal) => request.delegate(ipamType, request.config, "DEL", { signal }));
+  undo.push("the addresses", async (signal) => {
+    if (ipamType === DHCP) return await freeThroughLink(request, ipamType, { signal });
+    await request.delegate(ipamType, request.config, "DEL", { signal });
+  });
+  if (ipamType === DHCP) await bringUpForDhcp(request);
   const reserved = await request.delegate(ipamType, request.config, "ADD");
   if (reserved === undefined) throw new Error(`the IPAM plugin "${ipamType}" returned no result`);
   return reserved;
@@ -96,13 +103,14 @@ export async function detachPair(
   const hasRules = ipMasq && ipamType !== "";
   const isUnknown = hasRules && addresses.length === 0;
   const addressesBefore = isUnknown ? await addressesIn(request.netns, host) : undefined;
+  await freeThroughLink(request, ipamType);
   await removePair();
   if (hasRules) {
     const detached = { ...tagged(request), netns: request.netns, addresses, addressesBefore };
     const isKept = keptAddresses(detached, [request.config], host);
     await removeMasquerade(host, tagged(request), isKept, { backend: ipMasqBackend });
   }
-  if (ipamType !== "") await request.delegate(ipamType, request.config, "DEL");
+  await freeAddresses(request, ipamType);
 }
 
 /**

@@ -60,9 +60,12 @@ function interfacePlugin(plan: NetworkPlan): JsonObject {
   }
 }
 
+const HOST_NAME = { option: "host-name", fromArg: "K8S_POD_NAME" };
+
 function ipamOf({ ipam, internal }: NetworkPlan, subnets: readonly PlannedSubnet[]): JsonObject {
   if (ipam === "none") return {};
-  if (ipam === "dhcp") return { ipam: { type: "dhcp" } };
+  // The server gets the name of the sandbox as that of the host. A runtime that passes no such argument sends none.
+  if (ipam === "dhcp") return { ipam: { type: "dhcp", provide: [HOST_NAME] } };
   const families = new Set(subnets.map(({ subnet }) => subnet.ip.family));
   return {
     ipam: {

@@ -185,7 +185,11 @@ Deno.test("the other drivers have what they can do, and nothing else", () => {
     { type: "firewall" },
   ]);
   assertEquals(pluginsOf({ driver: "macvlan", options: { ipam: "dhcp" } }), [
-    { type: "macvlan", capabilities: { mac: true }, ipam: { type: "dhcp" } },
+    {
+      type: "macvlan",
+      capabilities: { mac: true },
+      ipam: { type: "dhcp", provide: [{ option: "host-name", fromArg: "K8S_POD_NAME" }] },
+    },
   ]);
   assertEquals(pluginsOf({ options: { ipam: "none", bridge: "br0", isolated: "true" } }), [
     { type: "bridge", bridge: "br0", hairpinMode: true, portIsolation: true, capabilities: { mac: true } },

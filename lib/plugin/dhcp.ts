@@ -1,0 +1,53 @@
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { isObject, type JsonObject, member } from "../cni/json.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { hasListener } from "../host/unix_listener.ts";
+
+/** The type of the IPAM plugin that asks a DHCP server. Its daemon holds the leases, and the executable is its client. */
+export const DHCP = "dhcp";
+
+/** Where the daemon listens unless a configuration says otherwise. */
+export const DHCP_SOCKET = "/run/cni/dhcp.sock";
+
+const HINT =
+  "`podwire serve` starts it and watches it; without podwire's daemon: a service that runs `dhcp daemon`";
+
+/** Returns the socket of the DHCP daemon that a plugin with this configuration asks; undefined if it asks none. */
+export function dhcpSocketOf(config: JsonObject): string | undefined {
+  const ipam = member(config, "ipam");
+  if (!isObject(ipam) || member(ipam, "type") !== DHCP) return undefined;
+  const path = member(ipam, "daemonSocketPath") ?? "";
+  // What is not a text is refused by the plugin, with its name.
+  if (typeof path !== "string") return undefined;
+  return path === "" ? DHCP_SOCKET : path;
+}
+
+/**
+ * Refuses a configuration whose DHCP daemon is not there; does nothing for one that asks none.
+ *
+ * Permissions: `--allow-read` and `--allow-write` for the socket; from Deno 2.9 on `--allow-net=unix:PATH` too.
+ *
+ * @throws {CniError} kind `not-ready`, code 50; kind `permission`
+ */
+export async function requireDhcpDaemon(config: JsonObject): Promise<void> {
+  const socket = dhcpSocketOf(config);
+  if (socket === undefined || await hasListener(socket)) return;
+  throw new CniError("not-ready", `no DHCP daemon listens at ${socket}`, {
+    code: ERROR_CODES.pluginNotAvailable,
+    details: "it keeps the leases of the network, and renews them",
+    hint: HINT,
+  });
+}
+
+/** Returns the error of a plugin, with a hint if it asks a DHCP daemon that is not there. */
+export async function withDhcpHint(error: unknown, config: JsonObject): Promise<unknown> {
+  const failure = asCniError(error);
+  if (failure.context.hint !== undefined) return error;
+  try {
+    await requireDhcpDaemon(config);
+    return error;
+  } catch (missing) {
+    const { msg, kind } = asCniError(missing);
+    return kind === "not-ready" ? asCniError(failure, { hint: `${msg}: ${HINT}` }) : error;
+  }
+}
