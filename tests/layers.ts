@@ -478,6 +478,11 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     on: ["lib/attachment", "lib/catalog"],
   },
+  "lib/dhcp": {
+    about: "keeps the daemon of the plugin dhcp and its leases",
+    files: ["event.ts", "lease.ts", "leases.ts", "daemon_program.ts", "daemon_watch.ts", "keeper.ts"],
+    on: ["lib/attachment", "lib/catalog"],
+  },
   "lib/gc": {
     about: "removes what no live sandbox owns",
     files: [
@@ -616,7 +621,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "pods.ts",
       "podwire.ts",
     ],
-    on: ["lib/sandbox", "lib/readiness", "lib/builtin"],
+    on: ["lib/sandbox", "lib/readiness", "lib/builtin", "lib/dhcp"],
   },
   "lib/daemon": {
     about: "HTTP over a Unix socket, events, metrics",

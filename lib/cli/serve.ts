@@ -44,6 +44,7 @@ export async function serve(input: CommandInput): Promise<number> {
     requestMs,
     ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
     pool,
+    dhcp: !input.flag("no-dhcp"),
     manager: new ServiceManager({
       notifySocket: io.env("NOTIFY_SOCKET"),
       watchdogUsec: io.env("WATCHDOG_USEC"),

@@ -50,6 +50,11 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     help: "age at which an unused sandbox of the pool is replaced (default 1h)",
   },
   {
+    name: "no-dhcp",
+    kind: "flag",
+    help: "do not start the daemon of the plugin dhcp, nor renew leases that it has lost",
+  },
+  {
     name: "print-unit",
     kind: "flag",
     help: "print a unit file for systemd with the other options, and exit",
@@ -67,6 +72,8 @@ export const SERVE: Command = {
     "The daemon uses HTTP with JSON: GET /openapi.json describes the routes, GET /metrics is for Prometheus. At SIGTERM,\n" +
     "running requests may end; a second SIGTERM ends the daemon at once. At SIGHUP it reads the configuration again.\n" +
     "The command line works on the same records at the same time, and does not need the daemon.\n\n" +
+    "If the addresses of a network come from DHCP, it starts `dhcp daemon` of the plugin, unless one listens there already,\n" +
+    "watches it, and asks for the leases again that a new one does not know.\n\n" +
     "A request gets a sandbox of the pool if it asks for one network and sets nothing but a name, a namespace and\n" +
     "labels. Until then, ps shows the sandbox in namespace podwire-pool. Its plugins got K8S_POD_NAME=pool-... and that\n" +
     "namespace, and not the name that it has later.",

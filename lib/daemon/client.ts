@@ -18,7 +18,10 @@ import { dataOfEvents } from "./event_stream.ts";
 
 /** One thing that happened on the machine of the daemon. */
 export interface DaemonEvent extends JsonObject {
-  /** `sandbox`, `attachment`, `catalogue` (the networks changed) or `status` (the readiness of one changed). */
+  /**
+   * `sandbox`, `attachment`, `catalogue` (the networks changed), `status` (the readiness of one changed) or `dhcp` (a DHCP
+   * daemon or a lease changed).
+   */
   readonly type: string;
   /** When it happened, in ISO 8601. */
   readonly time: string;

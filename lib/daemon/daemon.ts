@@ -39,6 +39,8 @@ export interface DaemonOptions {
   readonly socketPollMs?: number | undefined;
   /** Which sandboxes are kept ready. @default {none} */
   readonly pool?: PoolSizes | undefined;
+  /** Whether a DHCP daemon is kept running for the networks that need one. @default {true} */
+  readonly dhcp?: boolean | undefined;
   /** Makes sandboxes instead of the runtime, which it gets. @default {the runtime makes them} */
   readonly run?:
     | ((request: SandboxRequest, runtime: LiveRuntime, options: CallOptions) => Promise<Sandbox>)
@@ -94,6 +96,7 @@ export class Daemon {
     const events = begun.use(
       new DaemonEvents({ runtime, log, onInfraEnded: () => metrics.onInfraEnded() }),
     );
+    if (options.dhcp !== false) begun.use(await keepDhcp(runtime, events, metrics));
     const pool = options.pool && begun.use(poolOf(options.pool, runtime, { metrics, log }));
     const context = contextOf(options, { runtime, events, metrics, pool });
     const routes: readonly Route[] = routesOf(context, () => openApiOf(routes, version));
@@ -255,6 +258,17 @@ function contextOf(
     metrics: async () => metrics.render(await gauges.read()),
     log,
   };
+}
+
+async function keepDhcp(
+  runtime: LiveRuntime,
+  events: DaemonEvents,
+  metrics: Metrics,
+): Promise<AsyncDisposable> {
+  return await runtime.keepDhcp((event) => {
+    metrics.onDhcp(event);
+    events.onDhcp(event);
+  });
 }
 
 /** Makes the pool, which stays empty until it is started. */

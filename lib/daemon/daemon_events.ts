@@ -1,3 +1,4 @@
+import type { DhcpEvent } from "../dhcp/event.ts";
 import type { Logger } from "../host/log.ts";
 import { entryToJson, statusToJson } from "../runtime/json_view.ts";
 import type { LiveRuntime } from "../runtime/live.ts";
@@ -13,8 +14,8 @@ export interface DaemonEventsOptions {
 }
 
 /**
- * The events that clients read: changes of the networks, of their readiness, of sandboxes and of attachments. The records
- * are watched only while there are readers.
+ * The events that clients read: changes of the networks, of their readiness, of sandboxes, of attachments, and of leases of DHCP.
+ * The records are watched only while there are readers.
  */
 export class DaemonEvents implements AsyncDisposable {
   readonly #options: DaemonEventsOptions;
@@ -44,6 +45,11 @@ export class DaemonEvents implements AsyncDisposable {
   /** Returns a stream of the events from now on, as server-sent events. */
   subscribe(): ReadableStream<Uint8Array> {
     return this.#hub.subscribe();
+  }
+
+  /** Publishes what happened to a DHCP daemon or a lease. */
+  onDhcp(event: DhcpEvent): void {
+    this.#publish("dhcp", { dhcp: event });
   }
 
   /** Ends all streams, and those that clients still ask for. */

@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from "../async/clock.ts";
 import { FILE_STATUSES } from "../catalog/entry.ts";
+import type { DhcpEvent } from "../dhcp/event.ts";
 import type { LockWaitEvent, Observer, OperationEvent, PluginCallEvent } from "../plugin/instrumentation.ts";
 import { SANDBOX_STATES } from "../sandbox/view.ts";
 import { ATTACHMENT_STATES } from "../state/attachment_store.ts";
@@ -78,6 +79,16 @@ export class Metrics implements Observer, PoolObserver {
     help: "Infra containers that ended by themselves.",
     labels: [],
   });
+  readonly #dhcpDaemons = new Counter({
+    name: "podwire_dhcp_daemon_events_total",
+    help: "Starts, ends and failed starts of DHCP daemons.",
+    labels: ["socket", "event"],
+  });
+  readonly #dhcpLeases = new Counter({
+    name: "podwire_dhcp_leases_total",
+    help: "Leases that a new DHCP daemon was asked for: renewed, changed (another address), or failed.",
+    labels: ["outcome"],
+  });
   readonly #uncaught = new Counter({
     name: "podwire_uncaught_errors_total",
     help: "Uncaught errors; the daemon continues, and each one is a defect.",
@@ -138,6 +149,13 @@ export class Metrics implements Observer, PoolObserver {
     this.#infraDeaths.add({}, this.#clock.now());
   }
 
+  /** Counts what happened to a DHCP daemon or a lease. */
+  onDhcp(event: DhcpEvent): void {
+    const now = this.#clock.now();
+    if (event.event === "lease") this.#dhcpLeases.add({ outcome: event.outcome }, now);
+    else this.#dhcpDaemons.add({ socket: event.socket, event: event.event }, now);
+  }
+
   /** Counts an uncaught error. */
   onUncaught(): void {
     this.#uncaught.add({}, this.#clock.now());
@@ -171,6 +189,8 @@ export class Metrics implements Observer, PoolObserver {
       this.#requests.write(),
       this.#requestDuration.write(),
       this.#infraDeaths.write(),
+      this.#dhcpDaemons.write(),
+      this.#dhcpLeases.write(),
       this.#uncaught.write(),
       ...this.#pools(),
       ...this.#gauges(values),

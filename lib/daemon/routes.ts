@@ -22,7 +22,8 @@ export function routesOf(context: RouteContext, document: () => unknown): readon
       method: "GET",
       path: "/v1/events",
       id: "watchEvents",
-      summary: "Stream events from now on: changes of sandboxes, attachments, networks and their readiness",
+      summary:
+        "Stream events from now on: changes of sandboxes, attachments, networks, their readiness, and leases of DHCP",
       answers: { 200: { description: "Server-sent events", contentType: "text/event-stream" } },
       isFree: true,
       handle: () => ({ status: 200, stream: context.events.subscribe() }),

@@ -22,7 +22,8 @@ const UNDO_SECONDS = 60;
 export function unitFile({ program, args, drainMs }: UnitOptions): string {
   return `[Unit]
 Description=podwire, network for pod sandboxes
-After=network.target
+# A DHCP daemon of the distribution, if there is one, is used rather than one of podwire's own.
+After=network.target cni-dhcp.socket cni-dhcp.service
 
 [Service]
 Type=notify

@@ -6,6 +6,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogSource } from "../catalog/source.ts";
 import type { GarbageCollector } from "../gc/collector.ts";
 import type { NetworksContext } from "../network/networks.ts";
+import type { PluginRunner } from "../plugin/exec.ts";
 import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { VersionProbe } from "../plugin/versions.ts";
 import type { ReadinessMemory } from "../readiness/memory.ts";
@@ -69,6 +70,7 @@ export interface RuntimeContext extends CatalogContext, AttachContext {
   /** Remembers since when networks are ready or not. */
   readonly readinessMemory: ReadinessMemory;
   readonly instrumentation: Instrumentation;
+  readonly runner: PluginRunner;
   /** What creates, shows and removes networks works with. */
   readonly networks: NetworksContext;
 }

@@ -1,4 +1,6 @@
 import type { CallOptions } from "../async/call_options.ts";
+import type { DhcpEvent } from "../dhcp/event.ts";
+import { DhcpKeeper, type DhcpKeeperOptions } from "../dhcp/keeper.ts";
 import { call } from "../errors/call.ts";
 import { ContainerWatch } from "../sandbox/container_watch.ts";
 import { isDamaged } from "../sandbox/damaged_record.ts";
@@ -88,6 +90,22 @@ export class LiveRuntime extends LiveOperations {
     const watch = new InfraWatch({ ...this.#context.sandboxContext, onEnded: listener });
     watch.start();
     return watch;
+  }
+
+  /**
+   * Keeps a DHCP daemon running for networks whose IPAM plugin is `dhcp`, and renews leases that a new daemon does not know,
+   * until disposed of. Returns when the daemons listen, or cannot be started.
+   */
+  async keepDhcp(onEvent: (event: DhcpEvent) => void): Promise<AsyncDisposable> {
+    const { runner, store, sandboxContext } = this.#context;
+    const { attachments, run, running, log, timeouts, path: searchPath } = sandboxContext;
+    const isInNetns: DhcpKeeperOptions["isInNetns"] = (record, path) =>
+      attachments.removal.isInNetns(record, path);
+    const { source } = this.#background;
+    return await DhcpKeeper.start({
+      ...{ runner, store, source, run, running, log, timeouts },
+      ...{ searchPath, isInNetns, onEvent },
+    });
   }
 
   /** Stops watching and the timers, and waits for what they have in progress. */

@@ -70,6 +70,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
     },
     readinessMemory: new ReadinessMemory(stateDir, log, format.requireKnown),
     instrumentation,
+    runner,
     networks: {
       ...{ store, cache, locks, probe, run, failed: disk.failed },
       confDir: options.confDir ?? DEFAULTS.confDir,

@@ -1,0 +1,324 @@
+// Addresses of a real DHCP server, by the plugin `dhcp` and its daemon, which `podwire serve` keeps running.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { leaveDeadSocket } from "../dead_socket.ts";
+import { isThere, sh, until } from "./binary_world.ts";
+import { DaemonProcess } from "./daemon_world.ts";
+import {
+  addressesIn,
+  dhcpDaemons,
+  dhcpPlugin,
+  dhcpSocket,
+  dhcpTest,
+  events,
+  install,
+  leased,
+  leases,
+} from "./dhcp_world.ts";
+import { RELEASES } from "./plugins_world.ts";
+
+dhcpTest(
+  "serve starts the DHCP daemon, whose leases are given, renewed and released",
+  async (world, server, release) => {
+    await using daemon = await DaemonProcess.start(world);
+    assertEquals((await dhcpDaemons(world)).length, 1);
+    assertEquals(await events(world, daemon, "daemon-started"), 1);
+    const address = await leased(world, "web", "--mac=02:00:00:00:00:77");
+    assertMatch(
+      await addressesIn(world, "web"),
+      new RegExp(`^eth0\\S* +UP +${address.replaceAll(".", "\\.")}/24`),
+    );
+    const route = await world.done(["exec", "web", "--", "ip", "route", "show", "default"]);
+    assertStringIncludes(route, `default via ${world.subnet4}.1`);
+    const lease = { mac: "02:00:00:00:00:77", address, host: "web", isOver: false };
+    assertEquals(await server.leaseOf(address), lease);
+    await until("it is renewed", async () => await server.confirmed(address) > 2);
+    await world.done(["check", "web"]);
+    await world.done(["rm", "-f", "web"]);
+    assert(await server.isReleased(address, release));
+    await daemon.end();
+    assertEquals(await dhcpDaemons(world), []);
+    assertEquals(await isThere(dhcpSocket(world)), false);
+  },
+  { lease: 6 },
+);
+
+dhcpTest(
+  "a DHCP daemon that is killed is started again, and renews what it has lost",
+  async (world, server, release) => {
+    await using daemon = await DaemonProcess.start(world);
+    const address = await leased(world, "web");
+    const [first] = await dhcpDaemons(world);
+    const before = await server.confirmed(address);
+    await sh(`kill -9 ${first}`);
+    await until(
+      "the lease is back",
+      async () => await leases(daemon, "renewed") === 1,
+    );
+    assert(await server.confirmed(address) > before);
+    assertEquals((await dhcpDaemons(world)).length, 1);
+    assertEquals(await events(world, daemon, "daemon-ended"), 1);
+    assertEquals(await events(world, daemon, "daemon-started"), 2);
+    // The new daemon holds it: it gives it back.
+    await world.done(["rm", "-f", "web"]);
+    assert(await server.isReleased(address, release));
+    await daemon.end();
+  },
+);
+
+dhcpTest(
+  "a killed serve leaves no second DHCP daemon, and the next one renews the leases",
+  async (world, server, release) => {
+    const killed = await DaemonProcess.start(world);
+    const address = await leased(world, "web");
+    const [orphan] = await dhcpDaemons(world);
+    killed.child.kill("SIGKILL");
+    await killed.child.status;
+    assertEquals(await dhcpDaemons(world), [orphan], "it goes on without serve");
+    const before = await server.confirmed(address);
+    await using daemon = await DaemonProcess.start(world);
+    await until("the lease is back", async () => await leases(daemon, "renewed") === 1);
+    const now = await dhcpDaemons(world);
+    assertEquals([now.length, now.includes(orphan ?? 0)], [1, false]);
+    assert(await server.confirmed(address) > before);
+    await world.done(["rm", "-f", "web"]);
+    assert(await server.isReleased(address, release));
+    await daemon.end();
+    assertEquals(await dhcpDaemons(world), []);
+  },
+);
+
+dhcpTest(
+  "a DHCP daemon that another service runs is used, is left alone, and gets the leases again when it has been started anew",
+  async (world, server, release) => {
+    const args = ["daemon", "-socketpath", dhcpSocket(world)];
+    const program = `${RELEASES[release].folder}/dhcp`;
+    const start = async () => {
+      const child = new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" })
+        .spawn();
+      await until("it listens", async () => await isThere(dhcpSocket(world)));
+      return child;
+    };
+    let foreign = await start();
+    await using daemon = await DaemonProcess.start(world);
+    const address = await leased(world, "web");
+    assertEquals(await dhcpDaemons(world), [foreign.pid]);
+    foreign.kill("SIGKILL");
+    await foreign.status;
+    await until("its end is seen", async () => await events(world, daemon, "daemon-ended") === 1);
+    await Deno.remove(dhcpSocket(world));
+    const before = await server.confirmed(address);
+    foreign = await start();
+    await until("the lease is back", async () => await leases(daemon, "renewed") === 1);
+    assert(await server.confirmed(address) > before);
+    assertEquals(await events(world, daemon, "daemon-started"), 0);
+    await daemon.end();
+    assertEquals(await dhcpDaemons(world), [foreign.pid]);
+    await world.done(["rm", "-f", "web"]);
+    assert(await server.isReleased(address, release));
+    foreign.kill("SIGKILL");
+    await foreign.status;
+  },
+);
+
+dhcpTest(
+  "without a DHCP daemon nothing is attached, and the error says what is missing",
+  async (world) => {
+    const socket = dhcpSocket(world);
+    for (const stale of [false, true]) {
+      const error = await world.refused(6, ["run", "web", "--id", world.id("web")]);
+      assertEquals(error.msg, `no DHCP daemon listens at ${socket}`);
+      assertStringIncludes(error.hint, "`podwire serve` starts it");
+      const { code, stdout } = await world.podwire(["status"]);
+      assertEquals(code, 6);
+      assertMatch(stdout, new RegExp(`no +plugin-not-ready .*no DHCP daemon listens at ${socket}`));
+      assertEquals(await world.done(["ps", "-q"]), "");
+      assertEquals(
+        (await world.traces()).filter((trace) => !/^state\/readiness\.json$|: pwd-/.test(trace)),
+        [],
+      );
+      // What a daemon leaves that is killed.
+      if (!stale) await leaveDeadSocket(socket);
+    }
+    // The socket of the dead one is in the way of a new one.
+    await using daemon = await DaemonProcess.start(world);
+    assertEquals((await dhcpDaemons(world)).length, 1);
+    await world.done(["status", world.network]);
+    await daemon.end();
+  },
+);
+
+dhcpTest(
+  "the lease is given back when the namespace is gone, and a DEL succeeds without a DHCP daemon",
+  async (world, server, release) => {
+    const daemon = await DaemonProcess.start(world);
+    const address = await leased(world, "web");
+    await leased(world, "left");
+    await sh(
+      `umount -l ${world.netnsDir}/podwire-${world.id("web")} && rm ${world.netnsDir}/podwire-${
+        world.id("web")
+      }`,
+    );
+    assertEquals(await world.done(["rm", "-f", "web"]), "");
+    assert(await server.isReleased(address, release));
+    await daemon.end();
+    assertEquals(await dhcpDaemons(world), []);
+    const { code, stderr } = await world.podwire(["rm", "-f", "left", "--log-level=info"]);
+    assertEquals(code, 0);
+    assertStringIncludes(stderr, "the server has the lease until its time is over");
+    assertEquals(await world.json(["attachments"]), []);
+  },
+);
+
+dhcpTest("twenty sandboxes in a row have one MAC address", async (world, server) => {
+  await using daemon = await DaemonProcess.start(world);
+  const mac = "02:00:00:00:00:20";
+  for (let round = 0; round < 20; round++) {
+    const address = await leased(world, "web", `--mac=${mac}`);
+    assertEquals((await server.leaseOf(address))?.mac, mac);
+    await world.done(["rm", "-f", "web"]);
+  }
+  assertEquals((await server.book()).filter((lease) => lease.mac === mac).length, 1);
+  await daemon.end();
+}, { releases: ["1.9.1"] });
+
+dhcpTest(
+  "an address that the server has changed is reported, and the container keeps its own",
+  async (world, server) => {
+    await using daemon = await DaemonProcess.start(world);
+    const address = await leased(world, "web");
+    const before = await addressesIn(world, "web");
+    await server.end();
+    await sh(`kill -9 ${await dhcpDaemons(world)}`);
+    await until("another one asks", async () => await events(world, daemon, "daemon-started") === 2);
+    await server.begin({ range: [150, 160] });
+    await until("the change is seen", async () => await leases(daemon, "changed") === 1);
+    assertEquals(await addressesIn(world, "web"), before);
+    await world.done(["rm", "-f", "web"]);
+    const { attached, msg } = (await daemon.end()).find(({ level, msg }) =>
+      level === "warn" && String(msg).includes("gave")
+    )!;
+    assertEquals(attached, undefined);
+    assertMatch(
+      String(msg),
+      new RegExp(
+        `^the DHCP server gave ${world.subnet4}\\.1[56]\\d/24, but the container has ${address}/24, and keeps it$`,
+      ),
+    );
+  },
+  { releases: ["1.9.1"] },
+);
+
+dhcpTest(
+  "a plugin dhcp that others can write is not started, and neither is one with --no-dhcp",
+  async (world) => {
+    await sh(`chmod o+w ${world.pluginDir}/dhcp`);
+    {
+      await using daemon = await DaemonProcess.start(world);
+      assertEquals(await dhcpDaemons(world), []);
+      assertEquals(await events(world, daemon, "daemon-failed"), 1);
+      const log = await daemon.end();
+      assertStringIncludes(
+        String(log.find(({ level }) => level === "error")?.msg),
+        `Cannot keep a DHCP daemon at ${
+          dhcpSocket(world)
+        }: ${world.pluginDir}/dhcp: the plugin is not started`,
+      );
+    }
+    await sh(`chmod o-w ${world.pluginDir}/dhcp`);
+    await using daemon = await DaemonProcess.start(world, ["--no-dhcp"]);
+    assertEquals(await dhcpDaemons(world), []);
+    await daemon.end();
+  },
+  { releases: ["1.9.1"] },
+);
+
+dhcpTest(
+  "a file that is not a socket stays, and a network that comes later gets its DHCP daemon",
+  async (world) => {
+    await Deno.writeTextFile(dhcpSocket(world), "mine");
+    const { bridge } = world;
+    await Deno.remove(`${world.confDir}/${world.network}.conflist`);
+    await using daemon = await DaemonProcess.start(world);
+    assertEquals(await events(world, daemon, "daemon-failed"), 0, "no network needs one");
+    await world.list([dhcpPlugin(world, { bridge })]);
+    await until("it is tried", async () => await events(world, daemon, "daemon-failed") === 1);
+    assertEquals(await Deno.readTextFile(dhcpSocket(world)), "mine");
+    await Deno.remove(dhcpSocket(world));
+    await until("it listens", async () => await events(world, daemon, "daemon-started") === 1);
+    await leased(world, "web");
+    await world.done(["rm", "-f", "web"]);
+    await Deno.remove(`${world.confDir}/${world.network}.conflist`);
+    await until("it is not needed any more", async () => (await dhcpDaemons(world)).length === 0);
+    await daemon.end();
+  },
+  { releases: ["1.9.1"] },
+);
+
+dhcpTest(
+  "the original bridge gets its leases too, and its DEL without a DHCP daemon says what is missing",
+  async (world, _server, release) => {
+    await install(world, release, "bridge");
+    const daemon = await DaemonProcess.start(world);
+    await leased(world, "web");
+    await world.done(["check", "web"]);
+    await daemon.end();
+    const { code, stderr } = await world.podwire(["rm", "-f", "web"]);
+    assertEquals(code, 0);
+    assertStringIncludes(stderr, "error dialing DHCP daemon");
+    const [{ error }] = await world.json(["attachments"]);
+    assertStringIncludes(
+      error.hint,
+      `no DHCP daemon listens at ${dhcpSocket(world)}: \`podwire serve\` starts it`,
+    );
+    await using again = await DaemonProcess.start(world);
+    await until("it is detached", async () => (await world.json(["attachments"])).length === 0);
+    await again.end();
+  },
+  {},
+);
+
+dhcpTest(
+  "an interface of macvlan and one of the host get leases too, and give them back",
+  async (world, server, release) => {
+    const { tag, bridge, network } = world;
+    const master = `pwm-${tag}`;
+    await sh(`ip link add ${master} type veth peer name pwp-${tag} &&
+      ip link set pwp-${tag} master ${bridge} up && ip link set ${master} up`);
+    try {
+      for (const plugin of [{ type: "macvlan", master }, { type: "host-device", device: master }]) {
+        const { bridge: _, ...more } = dhcpPlugin(world, plugin);
+        await world.list([more]);
+        await using daemon = await DaemonProcess.start(world);
+        const address = await leased(world, "web");
+        assertStringIncludes(await addressesIn(world, "web"), `${address}/24`);
+        assertEquals((await world.json(["inspect", "web"])).networks[0].name, network);
+        await world.done(["check", "web"]);
+        await world.done(["rm", "-f", "web"]);
+        assert(await server.isReleased(address, release), plugin.type);
+        await daemon.end();
+      }
+    } finally {
+      await sh(`ip link del ${master}`);
+    }
+  },
+);
+
+dhcpTest(
+  "a server that does not answer after a restart is asked until it does",
+  async (world, server) => {
+    await using daemon = await DaemonProcess.start(world, ["--timeout=ADD=6s"]);
+    const address = await leased(world, "web");
+    await server.end();
+    await sh(`kill -9 ${await dhcpDaemons(world)}`);
+    await until("it has failed", async () => await leases(daemon, "failed") === 1);
+    assertEquals((await world.json(["ps"]))[0].state, "ready");
+    await server.begin();
+    await until(
+      "the lease is back",
+      async () => await leases(daemon, "renewed") + await leases(daemon, "changed") === 1,
+    );
+    assertStringIncludes(await addressesIn(world, "web"), address);
+    await world.done(["rm", "-f", "web"]);
+    await daemon.end();
+  },
+);
