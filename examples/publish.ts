@@ -2,7 +2,7 @@
 // bridge and portmap of /opt/cni/bin.
 //
 //   deno run --no-prompt \
-//     --allow-read=/etc/cni/net.d,/opt,/usr/lib/cni,/usr/libexec/cni,/var/lib/cni,/var/lib/podwire,/run/dbus,/run/podwire,/run/netns,/proc,/usr/local/sbin,/usr/local/bin,/usr/sbin,/usr/bin,/sbin,/bin \
+//     --allow-read=/etc/cni/net.d,/etc/resolv.conf,/run/systemd/resolve/resolv.conf,/opt,/usr/lib/cni,/usr/libexec/cni,/var/lib/cni,/var/lib/podwire,/run/dbus,/run/podwire,/run/netns,/proc,/usr/local/sbin,/usr/local/bin,/usr/sbin,/usr/bin,/sbin,/bin \
 //     --allow-write=/var/lib/cni,/var/lib/podwire,/run/podwire,/run/netns \
 //     --allow-run=cat,ip,ip6tables,ip6tables-restore,iptables,iptables-restore,mount,nft,nsenter,sh,umount,unshare,ss,/opt/cni/bin/bridge,/opt/cni/bin/portmap \
 //     examples/publish.ts

@@ -17,7 +17,7 @@ import {
 import { type AddressOwner, type AddressStore, withAddressStore } from "./address_store.ts";
 import { type HostLocalConfig, readHostLocalConfig } from "./host_local_config.ts";
 import { StickyAddresses, type StickyName, stickyName } from "./sticky_addresses.ts";
-import { parseResolvConf } from "./resolv_conf.ts";
+import { parseResolvConf } from "../cni/resolv_conf.ts";
 import { validAttachments } from "./valid_attachments.ts";
 
 /**

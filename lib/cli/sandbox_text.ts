@@ -35,6 +35,7 @@ function sandboxText(sandbox: Sandbox): string {
     ...sandbox.networks.map(({ name, ifName, result }) => {
       return ["network", `${name} on ${ifName}: ${addresses(result)}${defaultRoute(result)}`];
     }),
+    ...(sandbox.files === null ? [] : [["hosts", sandbox.files.hosts], ["resolv", sandbox.files.resolvConf]]),
   ];
   return fieldLines(rows);
 }

@@ -53,6 +53,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     pid: orNull(WHOLE),
     ips: listOf(TEXT),
     networks: listOf(objectOf({ name: TEXT, ifName: TEXT, default: FLAG, result: { type: "object" } })),
+    files: orNull(objectOf({ resolvConf: TEXT, hosts: TEXT })),
     labels: TEXTS,
     annotations: TEXTS,
   }, {

@@ -104,14 +104,18 @@ async function createUnsynced(path: string, text: string, { mode = 0o600 }: Writ
   }
 }
 
+/** Returns a name next to `path` for a file that is not complete yet, see {@linkcode removeUnfinished}. */
+export function tempNameFor(path: string): string {
+  return join(dirname(path), `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`);
+}
+
 /** Writes a new file next to `path`, and returns its name. */
 async function writeTemp(
   path: string,
   text: string,
   { mode = 0o600, durable = true }: WriteOptions,
 ): Promise<string> {
-  const name = `.podwire-${Deno.pid}-${crypto.randomUUID().replaceAll("-", "")}.tmp`;
-  const temp = join(dirname(path), name);
+  const temp = tempNameFor(path);
   // Each step without a thread: to wait for one takes longer than the step, except where it waits for the disk.
   if (durable === false) {
     await writeNew(temp, text, mode);

@@ -1,7 +1,7 @@
 // Single steps on files of podwire, in the same turn of the event loop: between two of them no other work of the process
 // runs, and a step takes a fraction of the time that it takes through a thread.
 
-import { removeNow, writeAll } from "./file.ts";
+import { readTextNow, removeNow, tempNameFor, writeAll } from "./file.ts";
 import { lstatNow } from "./stat.ts";
 
 /** Returns the names in a directory, in no order; none if it does not exist. Requires `--allow-read`. */
@@ -55,6 +55,52 @@ export function overwriteNow(path: string, text: string): void {
   if (size > bytes.length) file.truncateSync(bytes.length);
 }
 
+/** Returns the first bytes of a regular file as text; undefined if there is none. Requires `--allow-read`. */
+export function beginningNow(path: string, length: number): string | undefined {
+  if (lstatNow(path)?.isFile !== true) return undefined;
+  return unlessMissing(() => {
+    using file = Deno.openSync(path, { read: true });
+    const bytes = new Uint8Array(length);
+    return new TextDecoder().decode(bytes.subarray(0, file.readSync(bytes) ?? 0));
+  }, undefined);
+}
+
+/**
+ * Appends text to a file that is there, and then writes its first bytes again, which are as long as before. Requires
+ * `--allow-read` and `--allow-write`.
+ */
+export function appendNow(path: string, text: string, beginning: string): void {
+  using file = Deno.openSync(path, { read: true, write: true });
+  const encoder = new TextEncoder();
+  file.seekSync(0, Deno.SeekMode.End);
+  writeAll(file, encoder.encode(text));
+  file.seekSync(0, Deno.SeekMode.Start);
+  writeAll(file, encoder.encode(beginning));
+}
+
+/**
+ * Makes a file with this text that all may read, whole from the moment when it has its name, or writes the text into the file
+ * that is there: who has it bound over another file goes on to see it. Returns whether anything was written. Requires
+ * `--allow-read` and `--allow-write`.
+ */
+export function publishNow(path: string, text: string): boolean {
+  if (lstatNow(path)?.isFile === true) {
+    if (readTextNow(path) === text) return false;
+    overwriteNow(path, text);
+    return true;
+  }
+  removeNow(path);
+  const temp = tempNameFor(path);
+  try {
+    Deno.writeTextFileSync(temp, text, { createNew: true, mode: 0o644 });
+    Deno.renameSync(temp, path);
+  } catch (error) {
+    removeNow(temp);
+    throw error;
+  }
+  return true;
+}
+
 const MOST_ATTEMPTS = 100;
 
 /**
@@ -70,6 +116,14 @@ export function inDirNow(dir: string, step: () => void): void {
     }
     Deno.mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
+}
+
+/** Removes a directory with all that is in it; returns false if there is none. Requires `--allow-write`. */
+export function removeTreeNow(path: string): boolean {
+  return unlessMissing(() => {
+    Deno.removeSync(path, { recursive: true });
+    return true;
+  }, false);
 }
 
 /** Sets when a file was read and changed last, in milliseconds since 1970. Requires `--allow-write`. */

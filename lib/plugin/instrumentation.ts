@@ -26,7 +26,7 @@ export interface PluginCallEvent {
 }
 
 /** Kinds of locks that podwire waits for. */
-export const LOCK_KINDS = ["boot", "gc", "container", "names", "ports", "interfaces"] as const;
+export const LOCK_KINDS = ["boot", "gc", "container", "names", "ports", "interfaces", "files"] as const;
 
 /** One of {@linkcode LOCK_KINDS}. */
 export type LockKind = typeof LOCK_KINDS[number];

@@ -9,6 +9,7 @@ import type { Logger } from "../host/log.ts";
 import { EmbeddedMtu } from "../network/embedded_mtu.ts";
 import { warningsOf } from "../network/embedded_warnings.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
+import { InsideFiles } from "../inside/inside_files.ts";
 import { PodNetworks } from "../pod/pod.ts";
 import { ReadinessMemory } from "../readiness/memory.ts";
 import { probeNetwork } from "../readiness/status.ts";
@@ -42,7 +43,8 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const dirs = { ...wiring.dirs, netnsPrefix: prefixOf(stateDir, netnsDir) };
   const netnsOf = (id: string) => `${dirs.netnsDir}/${dirs.netnsPrefix}${id}`;
   const damaged = new DamagedRecords({ ...disk, attachments, running, netnsOf });
-  const made = { sandboxes: sandboxStore, locks, attachments, pods, damaged };
+  const inside = new InsideFiles({ stateDir, lock: (signal) => locks.machine.files(signal), log });
+  const made = { inside, sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedLimit: failedLimitOf(options, disk, log) };
   const more = { instrumentation, rules, catalog: wiring.catalog ?? catalogs.catalog };
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });

@@ -12,6 +12,7 @@ import { parseRecorded } from "../state/recorded_config.ts";
 import type { SandboxContext } from "./context.ts";
 import { ownerOf, type SandboxCreator } from "./create.ts";
 import type { FindOptions } from "./find_sandbox.ts";
+import { putInside } from "./inside.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import { requireApartNetworks } from "./overlapping_networks.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -54,8 +55,9 @@ async function connectLocked(
   record: SandboxRecord,
   wanted: WantedNetwork,
   { signal, allowOverlap = false }: ConnectOptions,
-  { attachments, store, pods, catalog, creator }: ConnectContext,
+  context: ConnectContext,
 ): Promise<string> {
+  const { attachments, store, pods, catalog, creator } = context;
   await requireUp(record);
   const there = await store.ofContainer(record.id);
   const names = there.map(({ network, ifName }) => ({ name: network, ifName }));
@@ -73,6 +75,7 @@ async function connectLocked(
   await attachments.requirePossible(record.id, plan, { signal });
   await attachments.requireFreeInterfaces(pod, plan, { signal });
   await pods.setUp(pod, plan, { owner: ownerOf(record), beside: networksOf(there), signal });
+  await putInside(record, context);
   return record.id;
 }
 
@@ -92,8 +95,9 @@ async function disconnectLocked(
   record: SandboxRecord,
   network: string,
   { ifName, missingOk = false, signal }: DisconnectOptions,
-  { store, pods }: ConnectContext,
+  context: ConnectContext,
 ): Promise<readonly CniError[]> {
+  const { store, pods } = context;
   const isMeant = (one: { readonly network: string; readonly ifName: string }) =>
     one.network === network && (ifName === undefined || one.ifName === ifName);
   const there = await store.ofContainer(record.id);
@@ -106,6 +110,7 @@ async function disconnectLocked(
     });
   }
   const failures = await pods.detach(record.id, isMeant, signal);
+  await putInside(record, context);
   if (record.phase === "ready" && await isUnchanged(record.netns)) {
     const left = networksOf(await store.ofContainer(record.id));
     await pods.settle(podOf(record), await withSuccessors(left, record.id, store), signal);

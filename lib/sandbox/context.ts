@@ -4,6 +4,7 @@ import type { DamagedRecords } from "../gc/damaged_attachments.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
+import type { InsideFiles } from "../inside/inside_files.ts";
 import type { Timeouts } from "../plugin/deadline.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import { runWithContainerId } from "../plugin/run_with_container_id.ts";
@@ -19,6 +20,8 @@ export interface SandboxContext {
   readonly pods: PodNetworks;
   /** Recovers attachments whose records cannot be used, or are lost. */
   readonly damaged: DamagedRecords;
+  /** The `hosts` and the `resolv.conf` of sandboxes. */
+  readonly inside: InsideFiles;
   readonly netnsGuard: NetnsGuard;
   /** Limits how many failed attachments the sandboxes of one pod may leave. */
   readonly failedLimit: FailedLimit;

@@ -3,7 +3,7 @@ import type { ProcessState } from "../host/process.ts";
 import type { SandboxContext } from "./context.ts";
 import { infraBundles, infraEndDetails } from "./infra.ts";
 import { type HeldSandbox, ProcessWatch, type ProcessWatchOptions } from "./process_watch.ts";
-import { infraProblem } from "./view.ts";
+import { infraProblem } from "./problem.ts";
 
 /** An infra container that has ended although its sandbox was not torn down. */
 export interface InfraEnded {

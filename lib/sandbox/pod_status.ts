@@ -8,7 +8,7 @@ import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../stat
 import { listOnRecord } from "../state/recorded_config.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
-import { problemOf } from "./view.ts";
+import { problemOf } from "./problem.ts";
 
 /** One network of a pod as it is now. */
 export interface PodNetworkStatus extends Omit<PodNetwork, "result"> {

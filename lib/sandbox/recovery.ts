@@ -12,6 +12,7 @@ import {
   type RecoveryPolicy,
 } from "./container_recovery.ts";
 import { findInOrder, type InOrderContext } from "./in_order.ts";
+import { sweepInside } from "./inside.ts";
 import { RecoveredBoot } from "./recovered_boot.ts";
 import { logReport, type RecoverOptions, type RecoveryItem, type RecoveryReport } from "./recovery_report.ts";
 
@@ -73,6 +74,7 @@ export class Recovery {
     const inOrder = await findInOrder(ids, { lost, signal }, this.#context);
     await this.#recoverAll(ids, report, { retry: "all", waits: false, lost, signal }, { ...more, inOrder });
     await this.#sweepFiles(signal);
+    await sweepInside(this.#context);
     const { ports, claims, log } = this.#context;
     await writeBestEffort(() => ports.sweep(signal), log, {});
     await writeBestEffort(() => claims.sweep(signal), log, {});
@@ -118,6 +120,7 @@ export class Recovery {
     const { ids, lost } = await this.#everything();
     await this.#recoverAll(ids, report, { retry: "of other boots", waits: true, lost, signal });
     await this.#sweepFiles(signal, { isAlone: true });
+    await sweepInside(this.#context);
     await this.#recoveredBoot.write(boot);
   }
 

@@ -4,6 +4,7 @@ import type { SandboxContext } from "./context.ts";
 import type { PreparedSandbox, SandboxCreator } from "./create.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { tearDownEndedContainers } from "./ended_containers.ts";
+import { putInside } from "./inside.ts";
 import { evictNameHolders, findSameAttempt, isWorthRetry } from "./name_conflicts.ts";
 import type { Recovery } from "./recovery.ts";
 import { removeLocked } from "./remove.ts";
@@ -53,6 +54,7 @@ async function create(prepared: PreparedSandbox, context: RunContext): Promise<S
   const { record: { id }, signal } = prepared;
   await using _lock = await locks.containers.hold(id, signal);
   const { record, networks } = await creator.create(prepared);
+  await putInside(record, context);
   return await viewSandbox(record, {
     ...context,
     pods: { networks: () => Promise.resolve(networks), networksNow: () => networks },

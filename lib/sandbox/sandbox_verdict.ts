@@ -2,7 +2,7 @@ import type { ProcessState } from "../host/process.ts";
 import type { ContainerEnd } from "./container_end.ts";
 import type { SandboxContext } from "./context.ts";
 import { isInTransition, type SandboxRecord, type TransitionPhase } from "./record.ts";
-import { infraProblem } from "./view.ts";
+import { infraProblem } from "./problem.ts";
 
 const INTERRUPTED: Readonly<Record<TransitionPhase, string>> = {
   creating: "its run was interrupted",

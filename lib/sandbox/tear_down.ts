@@ -43,11 +43,16 @@ export interface TearDownResult {
  */
 export async function tearDown(
   record: SandboxRecord,
-  context: HostContext & { readonly pods: PodNetworks; readonly damaged: DamagedRecords },
+  context:
+    & HostContext
+    & Pick<SandboxContext, "inside">
+    & { readonly pods: PodNetworks; readonly damaged: DamagedRecords },
   options: TearDownOptions = {},
 ): Promise<TearDownResult> {
   const { signal, lost, attachedOnly = false } = options;
   if (record.infra !== undefined) await requireOwnBundle(record.infra.bundle);
+  // First: the others must not find the sandbox by its name any more.
+  await context.inside.remove(record.id);
   const failures = await context.pods.tearDown(record.id, options);
   // After a cancellation, the rest waits for another call or for recovery.
   signal?.throwIfAborted();

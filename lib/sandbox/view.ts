@@ -5,13 +5,14 @@ import { defaultRoutesIn } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import { isArray, type JsonObject } from "../cni/json.ts";
 import { asResult, type Result } from "../cni/result.ts";
-import { learnNamespaces, nsProblem } from "../host/netns.ts";
-import { isRunning, type ProcessState, readProcesses } from "../host/process.ts";
+import { learnNamespaces } from "../host/netns.ts";
+import type { InsidePaths } from "../inside/inside_paths.ts";
 import type { PodNetwork } from "../pod/pod.ts";
-import { containerProblem } from "./container_end.ts";
 import type { SandboxContext } from "./context.ts";
-import { isUnchanged, isUnchangedNow } from "./netns_identity.ts";
-import { isInTransition, type SandboxRecord, type TransitionPhase } from "./record.ts";
+import { hasInsideFiles } from "./inside.ts";
+import { isUnchangedNow } from "./netns_identity.ts";
+import { endOf, isProcessRunning, OPERATIONS, problemOf, type Processes, processesOf } from "./problem.ts";
+import { isInTransition, type SandboxRecord } from "./record.ts";
 
 /** One network of a sandbox. */
 export interface SandboxNetwork {
@@ -57,6 +58,11 @@ export interface Sandbox {
   readonly ips: readonly string[];
   /** In the order of attachment. */
   readonly networks: readonly SandboxNetwork[];
+  /**
+   * The files that are bound over those of `/etc` inside it, for an engine that does so itself; null for a sandbox that has none:
+   * it is not up, it is in the namespace of the host, or it is a pod of a container engine.
+   */
+  readonly files: InsidePaths | null;
   /** Labels of the request. */
   readonly labels: Readonly<Record<string, string>>;
   /** Annotations of the request. */
@@ -68,19 +74,11 @@ export interface Sandbox {
 }
 
 type ViewContext = Pick<SandboxContext, "attachments" | "run" | "sandboxes" | "locks"> & {
+  readonly inside: Pick<SandboxContext["inside"], "paths">;
   readonly pods: Pick<SandboxContext["pods"], "networks" | "networksNow">;
   /** Whether `pods` has the networks of all sandboxes, so that a view is whole. @default {true} */
   readonly isWhole?: boolean | undefined;
 };
-
-/** Descriptions of the operations, in progress and interrupted. */
-const OPERATIONS = {
-  creating: { now: "it is being created, or undone", was: "created" },
-  stopping: { now: "it is being torn down", was: "torn down" },
-  removing: { now: "it is being removed", was: "removed" },
-} as const satisfies Record<TransitionPhase, unknown>;
-
-type Processes = ReadonlyMap<number, ProcessState>;
 
 /** Why a sandbox is not ready, and whether an operation is in progress. */
 type Problem = Pick<Partial<Sandbox>, "underWay"> & { readonly reason?: string | undefined };
@@ -162,15 +160,16 @@ function withProcess(view: Sandbox, record: SandboxRecord, processes: Processes)
  */
 export function prepareView(
   record: SandboxRecord,
-  { pods, sandboxes, isWhole = true }: Pick<ViewContext, "pods" | "sandboxes" | "isWhole">,
+  context: Pick<ViewContext, "pods" | "sandboxes" | "isWhole" | "inside">,
 ): Sandbox | undefined {
+  const { pods, sandboxes, isWhole = true } = context;
   const { id, phase, reason } = record;
   const known = preparedViews.get(record);
   if (known !== undefined || isInTransition(phase)) return known;
   const log = sandboxes.logOf(record);
   const attached = log === "changed" ? undefined : pods.networksNow(id, log);
   if (attached === undefined || attached.some(isLarge)) return undefined;
-  const view = toSandbox(record, attached, phase === "stopped" ? { reason } : {});
+  const view = toSandbox(record, attached, context, phase === "stopped" ? { reason } : {});
   if (!isWhole) return view;
   preparedViews.set(record, view);
   sandboxes.release(record);
@@ -223,7 +222,7 @@ async function viewOf(
   // As they were when the sandbox was read.
   const attached = await context.pods.networks(record.id, log);
   if (attached.some(isLarge)) await yieldToLoop();
-  return withProcess(toSandbox(record, attached, problem), record, processes);
+  return withProcess(toSandbox(record, attached, context, problem), record, processes);
 }
 
 /** Whether the result of its plugins takes milliseconds to convert. */
@@ -239,6 +238,7 @@ function isLarge({ result }: PodNetwork): boolean {
 export function toSandbox(
   record: SandboxRecord,
   attached: readonly PodNetwork[],
+  { inside }: Pick<ViewContext, "inside">,
   problem: Problem = {},
 ): Sandbox {
   const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
@@ -260,6 +260,7 @@ export function toSandbox(
     pid: record.pid ?? null,
     ips,
     networks: current.map(toSandboxNetwork),
+    files: hasInsideFiles(record) ? inside.paths(id) : null,
     labels,
     annotations,
     ...withProblem(problem),
@@ -271,72 +272,6 @@ function withProblem({ reason, underWay }: Problem): Partial<Sandbox> {
     ...(reason === undefined ? {} : { state: "broken", reason }),
     ...(underWay === undefined ? {} : { underWay }),
   };
-}
-
-/** Reads the processes of the sandboxes; those of stopped sandboxes are not read. */
-async function processesOf(
-  records: readonly SandboxRecord[],
-  { run }: Pick<ViewContext, "run">,
-  signal?: AbortSignal,
-): Promise<Processes> {
-  const pids = records.flatMap(({ pid, phase }) => pid === undefined || phase === "stopped" ? [] : [pid]);
-  return await readProcesses(pids, { run, signal });
-}
-
-function isProcessRunning({ pid, pidStart: start }: SandboxRecord, processes: Processes): boolean {
-  return pid !== undefined && isRunning(processes, { pid, start });
-}
-
-/**
- * Returns why the infra container of a sandbox does not hold it any more; undefined if it does, or there is none. If the
- * namespace was borrowed from a process, that process may exit: the pinned path keeps the namespace alive.
- */
-export async function infraProblem(
-  record: SandboxRecord,
-  context: Pick<ViewContext, "run">,
-  processes?: Processes,
-): Promise<string | undefined> {
-  const { infra, pid } = record;
-  if (infra === undefined || pid === undefined) return undefined;
-  return infraEnd(record, processes ?? await processesOf([record], context));
-}
-
-function infraEnd(record: SandboxRecord, known: Processes): string | undefined {
-  const { infra, pid, pidStart: start } = record;
-  if (infra === undefined || pid === undefined || isProcessRunning(record, known)) return undefined;
-  const current = known.get(pid);
-  const isOther = current !== undefined && start !== undefined && current.start !== start;
-  const now = isOther ? `; another process has the ID ${pid} now` : "";
-  return `its infra container has ended: its process ${pid} is gone${now}`;
-}
-
-/** Returns which process that a sandbox ends with has ended. */
-function endOf(record: SandboxRecord, processes: Processes): string | undefined {
-  return infraEnd(record, processes) ?? containerProblem(record, processes);
-}
-
-/**
- * Returns why a sandbox is broken, judged by its record, its namespace and its process; undefined if it is not. Call only
- * when no operation is in progress, or while holding the container's lock.
- */
-export async function problemOf(
-  record: SandboxRecord,
-  context: Pick<ViewContext, "attachments" | "run">,
-  processes?: Processes,
-): Promise<string | undefined> {
-  const { phase, netns, bootId, reason, hostNetwork } = record;
-  if (phase === "stopped") return reason;
-  if (isInTransition(phase)) {
-    return `it was interrupted while it was being ${OPERATIONS[phase].was}: \`podwire recover\` cleans it up`;
-  }
-  if (bootId !== await context.attachments.boot()) return "it belongs to another boot";
-  const ended = endOf(record, processes ?? await processesOf([record], context));
-  if (ended !== undefined) return ended;
-  // The namespace of the host always exists, and this process may run in another namespace.
-  if (hostNetwork) return undefined;
-  if (await isUnchanged(netns)) return undefined;
-  const problem = await nsProblem(netns.path);
-  return problem === undefined ? `${netns.path} leads to another namespace now` : `${netns.path}: ${problem}`;
 }
 
 function toSandboxNetwork(

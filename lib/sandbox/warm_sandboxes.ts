@@ -7,6 +7,7 @@ import { networksOf, type PodNetwork } from "../pod/pod.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxCreator } from "./create.ts";
+import { putInside } from "./inside.ts";
 import type { Durability } from "./name_index.ts";
 import { isUnchanged } from "./netns_identity.ts";
 import { isInTransition, type SandboxNetns, type SandboxRecord, warmName } from "./record.ts";
@@ -144,12 +145,15 @@ export class WarmSandboxes implements AsyncDisposable {
         if (found === undefined) return undefined;
         const { pool: _, ...rest } = found.record;
         const next = { ...rest, name, namespace, labels, createdAt: new Date().toISOString() };
-        using _names = await locks.machine.names(signal);
-        signal?.throwIfAborted();
-        begun = next;
-        await this.#rename(next);
-        signal?.throwIfAborted();
-        return toSandbox(next, found.networks);
+        {
+          using _names = await locks.machine.names(signal);
+          signal?.throwIfAborted();
+          begun = next;
+          await this.#rename(next);
+          signal?.throwIfAborted();
+        }
+        await putInside(next, this.#context);
+        return toSandbox(next, found.networks, this.#context);
       } catch (error) {
         if (begun !== undefined && !isCniError(error, "conflict")) await this.#undo(begun);
         throw error;

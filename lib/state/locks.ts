@@ -19,7 +19,7 @@ export interface LocksOptions extends LockWaiterOptions {
  * All locks across processes, under `/run/podwire`.
  *
  * Order: the boot lock, then the lock of one container, then the gc lock of one network, then the lock of the names, the
- * ports or the interfaces. No wait lasts for ever: a process that holds a lock may be stopped, or hang.
+ * ports, the interfaces or the files inside sandboxes. No wait lasts for ever: a process that holds a lock may be stopped, or hang.
  */
 export class Locks {
   /** One lock for each container. */

@@ -34,8 +34,13 @@ export class MachineLocks {
     return await this.#wait("interfaces", "the lock of the interfaces of namespaces", signal);
   }
 
+  /** The lock of the files inside sandboxes. Its holder takes no other lock and runs no program. */
+  async files(signal?: AbortSignal): Promise<Lock> {
+    return await this.#wait("files", "the lock of the hosts and resolv.conf of sandboxes", signal);
+  }
+
   async #wait(
-    kind: "boot" | "names" | "ports" | "interfaces",
+    kind: "boot" | "names" | "ports" | "interfaces" | "files",
     what: string,
     signal: AbortSignal | undefined,
   ): Promise<Lock> {

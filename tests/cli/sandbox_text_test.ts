@@ -22,6 +22,7 @@ function networkLine(result: JsonObject): string {
     pid: null,
     ips: [],
     networks: [network satisfies SandboxNetwork],
+    files: null,
     labels: {},
     annotations: {},
   };

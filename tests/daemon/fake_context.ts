@@ -24,6 +24,10 @@ export const SANDBOX: Sandbox = {
   pid: null,
   ips: ["10.0.0.2"],
   networks: [{ name: "net", ifName: "eth0", default: false, result: { cniVersion: "1.1.0" } }],
+  files: {
+    resolvConf: "/var/lib/podwire/inside/sandboxes/0123456789abcdef/resolv.conf",
+    hosts: "/var/lib/podwire/inside/sandboxes/0123456789abcdef/hosts",
+  },
   labels: { app: "web" },
   annotations: {},
 };

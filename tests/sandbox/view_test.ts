@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { isCniError } from "../../lib/cni/error.ts";
 import type { RunCommand } from "../../lib/host/command.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
-import { infraProblem, type Sandbox, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
+import { infraProblem } from "../../lib/sandbox/problem.ts";
+import { type Sandbox, viewSandbox, viewSandboxes } from "../../lib/sandbox/view.ts";
 import { Locks } from "../../lib/state/locks.ts";
 import { storesIn } from "../stores.ts";
 

@@ -2,6 +2,7 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { type JsonObject, parseJson, printJson } from "../../lib/cni/json.ts";
 import { sha256 } from "../../lib/host/sha256.ts";
+import { insidePaths } from "../../lib/inside/inside_paths.ts";
 import { networksOf } from "../../lib/pod/pod.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { prepareView, type Sandbox } from "../../lib/sandbox/view.ts";
@@ -86,9 +87,10 @@ Deno.test("what is shown of a sandbox is made once, and its file is read again o
     const { sandboxes, store } = storesIn(dir, BOOT);
     const networksNow = (id: string, log?: FoundLog) => networksOf(store.scanNow(id, log)?.records ?? []);
     const pods = { networks: () => Promise.resolve([]), networksNow };
+    const inside = { paths: (id: string) => insidePaths(dir, id) };
     const views: (Sandbox | undefined)[] = [];
     const list = () =>
-      sandboxes.scan(undefined, (record) => views.push(prepareView(record, { pods, sandboxes })));
+      sandboxes.scan(undefined, (record) => views.push(prepareView(record, { pods, sandboxes, inside })));
     using calls = new FileCalls();
     const { records: [record] } = await list();
     assertEquals(calls.take().readTextFile, 2);

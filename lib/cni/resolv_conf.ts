@@ -1,4 +1,4 @@
-import type { Dns } from "../cni/result.ts";
+import type { Dns } from "./result.ts";
 
 /** Reads a file in the format of `/etc/resolv.conf`, see resolv.conf(5). */
 export function parseResolvConf(text: string): Dns {
@@ -21,4 +21,21 @@ export function parseResolvConf(text: string): Dns {
     ...(search.length > 0 ? { search } : {}),
     ...(options.length > 0 ? { options } : {}),
   };
+}
+
+const WORD = /^[!-~]+$/;
+
+/**
+ * Prints settings in that format. A domain is the first of the domains in which short names are looked up: a file has either.
+ * Values that are not one word are left out, because they would be another line, or another value.
+ */
+export function printResolvConf({ nameservers = [], domain, search = [], options = [] }: Dns): string {
+  const words = (values: readonly string[]) => [...new Set(values)].filter((value) => WORD.test(value));
+  const line = (word: string, values: readonly string[]) =>
+    values.length === 0 ? "" : `${word} ${values.join(" ")}\n`;
+  return [
+    line("search", words(domain === undefined ? search : [domain, ...search])),
+    ...words(nameservers).map((nameserver) => line("nameserver", [nameserver])),
+    line("options", words(options)),
+  ].join("");
 }

@@ -1,0 +1,51 @@
+import { messageOf } from "../errors/to_cni_error.ts";
+import { insideNetworks, type InsideSandbox } from "../inside/inside_sandbox.ts";
+import type { AttachmentStore } from "../state/attachment_store.ts";
+import type { SandboxContext } from "./context.ts";
+import type { SandboxRecord } from "./record.ts";
+
+/** The dependencies of {@linkcode putInside}. */
+export interface InsideContext extends Pick<SandboxContext, "inside" | "sandboxes" | "log"> {
+  readonly store: Pick<AttachmentStore, "ofContainer">;
+}
+
+/**
+ * Whether a sandbox has a `resolv.conf` and a `hosts` of its own while it is ready. In the namespace of the host those of the
+ * host are right, a container engine makes those of its pods itself, and a warm sandbox has no name yet.
+ */
+export function hasInsideFiles({ phase, hostNetwork, owner, pool }: SandboxRecord): boolean {
+  return phase === "ready" && !hostNetwork && owner === undefined && pool === undefined;
+}
+
+/** Makes the files of a sandbox as its records are now, and its names known to the others on its networks. Failures are logged. */
+export async function putInside(record: SandboxRecord, context: InsideContext): Promise<void> {
+  if (!hasInsideFiles(record)) return;
+  let sandbox: InsideSandbox;
+  try {
+    sandbox = await insideSandbox(record, context);
+  } catch (error) {
+    const why = messageOf(error);
+    context.log.warn(`Cannot write the hosts and resolv.conf of a sandbox: ${why}`, { sandbox: record.id });
+    return;
+  }
+  await context.inside.put(sandbox);
+}
+
+/** Makes the files of all sandboxes as their records are now. Failures are logged. */
+export async function sweepInside(context: InsideContext): Promise<void> {
+  await context.inside.sweep(async () => {
+    const found: InsideSandbox[] = [];
+    for (const record of await context.sandboxes.all()) {
+      if (hasInsideFiles(record)) found.push(await insideSandbox(record, context));
+      context.sandboxes.release(record);
+    }
+    return found;
+  });
+}
+
+async function insideSandbox(
+  { id, name, namespace }: SandboxRecord,
+  { store }: Pick<InsideContext, "store">,
+): Promise<InsideSandbox> {
+  return { id, name, namespace, networks: insideNetworks(await store.ofContainer(id)) };
+}
