@@ -21,7 +21,7 @@ import { checkAttachment } from "./check.ts";
 import { firstSkippedPluginOf, refusalIn } from "./failed_add.ts";
 import { requirePluginsForAdd } from "./plugins_for_add.ts";
 import { Removal, type RemovalOptions } from "./removal.ts";
-import { type FindStoredAddresses, withUnowned } from "./unowned_addresses.ts";
+import type { FindStoredAddresses } from "./unowned_addresses.ts";
 import {
   type AddOptions,
   type AttachRequest,
@@ -106,6 +106,7 @@ export class Attachments {
     } catch (error) {
       const failure = asCniError(error, { verb: "ADD", network: list.name });
       const explained = await withHolders(failure, record, this.#options.store);
+      const { withUnowned } = await import("./unowned_addresses.ts");
       throw await this.#undo(list, record, await withUnowned(explained, list, this.#options));
     }
   }

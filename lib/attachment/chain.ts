@@ -5,7 +5,6 @@ import { convertResult } from "../cni/result.ts";
 import { atLeast } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { AttachTarget } from "../plugin/attach_target.ts";
-import { withDhcpHint } from "../plugin/dhcp.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import type { Verb } from "../plugin/invocation.ts";
 import { withDefectHint } from "./check_defect.ts";
@@ -147,6 +146,7 @@ async function withPlace<T>(
   try {
     return await step();
   } catch (cause) {
+    const { withDhcpHint } = await import("../plugin/dhcp.ts");
     const error = await withDhcpHint(cause, list.plugins[index]?.json ?? {});
     throw asCniError(error, { ...placeOf(verb, list, index), containerId, ifName });
   }

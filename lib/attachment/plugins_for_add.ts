@@ -3,7 +3,6 @@ import { CniError, ERROR_CODES, isCniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { requireDhcpDaemon } from "../plugin/dhcp.ts";
 import type { PluginRunner } from "../plugin/exec.ts";
 import { placeOf } from "./chain.ts";
 import { ipamTypeOf } from "./ipam_type.ts";
@@ -44,6 +43,8 @@ async function requireExecutables(plugin: PluginConfig, runner: PluginRunner): P
     if (!isCniError(error, "plugin-missing")) throw error;
     return;
   }
+  if (ipam !== "dhcp") return;
+  const { requireDhcpDaemon } = await import("../plugin/dhcp.ts");
   await requireDhcpDaemon(plugin.json);
 }
 

@@ -1,6 +1,6 @@
 import { CniError } from "../cni/error.ts";
 import { validateContainerId, validateInterfaceName, validateNetworkName } from "../cni/name.ts";
-import { socketPathProblem } from "../host/socket.ts";
+import { socketPathProblem } from "../host/socket_path.ts";
 import { refuseFrom } from "../pod/setting.ts";
 import { pair as readPair, positive as readPositive, withRule } from "../pod/setting_text.ts";
 

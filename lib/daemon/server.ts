@@ -2,7 +2,8 @@ import { settled } from "../async/wait.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { messageOf, requirePermissions } from "../errors/to_cni_error.ts";
 import { HostError } from "../host/command.ts";
-import { type ClaimedSocket, claimSocket, socketPaths } from "../host/socket.ts";
+import { type ClaimedSocket, claimSocket } from "../host/socket.ts";
+import { socketPaths } from "../host/socket_path.ts";
 import { Acceptor, type AcceptorOptions } from "./acceptor.ts";
 
 /** Options of {@linkcode SocketServer}. */

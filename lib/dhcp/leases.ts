@@ -97,9 +97,10 @@ export class Leases {
     try {
       if (last.isStuck) await this.#call(lease, "DEL", timeouts.DEL, signal);
       const addresses = await this.#call(lease, "ADD", timeouts.ADD, signal);
-      // The container was detached meanwhile: its DEL came before there was a lease.
-      if (await store.read(record) === undefined) await this.#call(lease, "DEL", timeouts.DEL, signal);
-      else this.#report(lease, addresses);
+      // The container is being detached, or is gone: its DEL may have come before there was a lease.
+      if ((await store.read(record))?.state !== "attached") {
+        await this.#call(lease, "DEL", timeouts.DEL, signal);
+      } else this.#report(lease, addresses);
       return undefined;
     } catch (cause) {
       signal.throwIfAborted();

@@ -4,6 +4,7 @@ import { denoRules } from "./deno_rules.ts";
 import { ensureDir } from "./file.ts";
 import type { Lock } from "./lock.ts";
 import { waitForLock } from "./lock_wait.ts";
+import { FIXED_STAGING_DIR, socketPathProblem } from "./socket_path.ts";
 import { hasListener } from "./unix_listener.ts";
 
 /** A Unix socket that this process listens on. */
@@ -15,35 +16,10 @@ export interface ClaimedSocket {
   release(): Promise<void>;
 }
 
-/** The length of a path in `sockaddr_un` of Linux, without the zero at its end. */
-const LONGEST_SOCKET_PATH = 107;
 /** The directory in which a socket is made. The holder of the lock finds only those of dead processes. */
 const STAGING_DIR = /^\.podwire-[0-9a-f]{8}$/;
-const FIXED_STAGING_DIR = ".podwire-00000000";
-const STAGING_LENGTH = `/${FIXED_STAGING_DIR}/s`.length;
-/** The longest directory of a socket that is made: its path in the staging directory must fit too. */
-const LONGEST_SOCKET_DIR = LONGEST_SOCKET_PATH - STAGING_LENGTH;
 /** The lock is held only while a socket is made: a process that holds it for longer hangs, or is stopped. */
 const LOCK_MS = 10_000;
-
-/**
- * Returns all paths that a socket has until {@linkcode claimSocket} has moved it to this one. From Deno 2.9 on a permission
- * names single sockets, so the path at which it is made is a fixed one there.
- */
-export function socketPaths(path: string): readonly string[] {
-  return denoRules().socketsByNet ? [path, `${dirname(path)}/${FIXED_STAGING_DIR}/s`] : [path];
-}
-
-/** Returns why a socket cannot be made at a path, or cannot be connected to; undefined if it can. */
-export function socketPathProblem(path: string, purpose: "listen" | "connect"): string | undefined {
-  const bytes = (text: string) => new TextEncoder().encode(text).byteLength;
-  if (bytes(path) > LONGEST_SOCKET_PATH) {
-    return `a path of ${bytes(path)} bytes is too long for a socket: it may have ${LONGEST_SOCKET_PATH}`;
-  }
-  const dir = bytes(dirname(path));
-  if (purpose === "connect" || dir <= LONGEST_SOCKET_DIR) return undefined;
-  return `a directory of ${dir} bytes is too long for the socket: it may have ${LONGEST_SOCKET_DIR}`;
-}
 
 function stagingDirFor(path: string): string {
   const random = () => `.podwire-${crypto.getRandomValues(new Uint8Array(4)).toHex()}`;
@@ -56,7 +32,7 @@ function stagingDirFor(path: string): string {
  * several concurrent processes, one gets the path.
  *
  * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too, for each of
- * {@linkcode socketPaths}.
+ * `socketPaths`.
  *
  * @throws {HostError} Reason `exists`, if a process listens at the path, or if there is something else than a socket; reason
  *   `lock-timeout`, if another process keeps the path locked.

@@ -3,12 +3,11 @@ import { InterfaceGuard, type InterfaceGuardOptions } from "../attachment/interf
 import type { FreeLeftovers } from "../attachment/leftovers.ts";
 import type { FindStoredAddresses } from "../attachment/unowned_addresses.ts";
 import type { FindCurrentList } from "../attachment/removal.ts";
-import { RuleRepair } from "../attachment/rule_repair.ts";
 import { once } from "../async/once.ts";
 import { builtins } from "../builtin/mod.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { bootId } from "../host/boot.ts";
-import { type RunCommand, runCommand, runningAs, withSystemDirs } from "../host/command.ts";
+import { type RunCommand, runCommand, withSystemDirs } from "../host/command.ts";
 import { type Logger, silentLogger } from "../host/log.ts";
 import { RunningPrograms } from "../host/running_programs.ts";
 import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
@@ -16,7 +15,6 @@ import { PluginRunner } from "../plugin/exec.ts";
 import { Instrumentation } from "../plugin/instrumentation.ts";
 import { NETNS_OVERRIDE, NetnsGuard } from "../plugin/netns_guard.ts";
 import { runWithContainerId } from "../plugin/run_with_container_id.ts";
-import type { RuleKeeper } from "../plugin/rule_owner.ts";
 import { requireSafeDirectories } from "../plugin/safety.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import { type AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
@@ -73,10 +71,8 @@ export function wireAttachments(given: RuntimeOptions, { embedded = true, catalo
     currentList: currentListIn(catalog ?? catalogs.readOnlyCatalog),
   };
   const attachments = new Attachments({ ...disk, ...fallbacks, runner, log, run, timeouts, probe });
-  const keeper = keepingRules(run, options.environment.PATH);
-  const rules = new RuleRepair({ store, locks, runner, removal: attachments.removal, keeper });
   const guards = guardingWith(format, options.allowUnsafeFiles ? [] : Object.values(dirs));
-  const records = { attachments, store, cache, locks, probe, rules };
+  const records = { attachments, store, cache, locks, probe };
   const host = { path: options.environment.PATH, timeouts, run, running, log };
   const plugins = { runner, netnsGuard, instrumentation, freeLeftovers, storedAddresses };
   return { options, dirs, reading, disk, guards, records, host, plugins, catalogs, catalog };
@@ -123,23 +119,6 @@ function freeingWith(run: RunCommand): FreeLeftovers {
     const host = { run: runWithContainerId(run, attachment.containerId), signal };
     return await freeLeftovers(attachment, host, { dryRun });
   };
-}
-
-/** Loads what puts back the rules of built-in plugins, with the programs that these find. */
-function keepingRules(run: RunCommand, PATH: string): () => Promise<RuleKeeper> {
-  const withPath = runningAs(
-    run,
-    (request) => run({ ...request, env: { PATH, LC_ALL: "C", ...request.env } }),
-    PATH,
-  );
-  return once(async () => {
-    const { makesRules, repairRules } = await import("../builtin/repair_rules.ts");
-    return {
-      makesRules,
-      repairRules: async (owners, { signal = new AbortController().signal, ...options }) =>
-        await repairRules(owners, { run: withPath, signal }, options),
-    };
-  });
 }
 
 const findStoredAddresses: FindStoredAddresses = async ({ name, plugins }) => {

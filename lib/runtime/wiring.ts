@@ -22,6 +22,7 @@ import type { Locks } from "../state/locks.ts";
 import { type AttachmentWiring, wireAttachments, type WireOptions } from "./attachment_wiring.ts";
 import type { RuntimeContext } from "./context.ts";
 import { DEFAULTS, type RuntimeOptions } from "./options.ts";
+import { wireRuleRepair } from "./rule_repair_wiring.ts";
 import { wireSandboxes } from "./sandbox_wiring.ts";
 
 /** Creates each collaborator of a runtime once. It reads, writes and runs nothing. */
@@ -32,7 +33,7 @@ export function wire(options: RuntimeOptions, more: WireOptions = {}): RuntimeCo
 /** Creates what a runtime has beside its attachments. */
 export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const { options, reading, disk, guards, records, host, catalogs } = wiring;
-  const { attachments, store, cache, locks, probe, rules } = records;
+  const { attachments, store, cache, locks, probe } = records;
   const { timeouts, run, running, log } = host;
   const { runner, netnsGuard, instrumentation, freeLeftovers, storedAddresses } = wiring.plugins;
   const { format } = reading;
@@ -46,6 +47,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
   const inside = new InsideFiles({ stateDir, lock: (signal) => locks.machine.files(signal), log });
   const made = { inside, sandboxes: sandboxStore, locks, attachments, pods, damaged };
   const shared = { ...dirs, ...host, ...made, netnsGuard, failedLimit: failedLimitOf(options, disk, log) };
+  const rules = wireRuleRepair({ attachments, store, locks, runner, run, path: host.path });
   const more = { instrumentation, rules, catalog: wiring.catalog ?? catalogs.catalog };
   const wired = wireSandboxes({ ...shared, ...disk, ...guards, ...more });
   const garbage = new GarbageCollector({
@@ -65,6 +67,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
     garbage,
     forget: forgettingWith({ attachments, store, cache, freeLeftovers, run, log }, locks),
     failed: disk.failed,
+    rules,
     format,
     probeNetwork: async (list, signal) => {
       const answer = await probeNetwork(list, { runner, probe, timeoutMs: timeouts.STATUS, signal });

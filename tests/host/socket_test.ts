@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { dirname, fromFileUrl } from "@std/path";
 import { HostError } from "../../lib/host/command.ts";
 import { denoRules } from "../../lib/host/deno_rules.ts";
-import { type ClaimedSocket, claimSocket, socketPaths } from "../../lib/host/socket.ts";
+import { type ClaimedSocket, claimSocket } from "../../lib/host/socket.ts";
+import { socketPaths } from "../../lib/host/socket_path.ts";
 import { leaveDeadSocket } from "../dead_socket.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
@@ -117,7 +118,8 @@ Deno.test("socketPaths() returns every path that a claim needs a permission for 
   const path = await Deno.makeTempDir({ prefix: "pwt-" }) + "/p.sock";
   try {
     const script = `
-      import { claimSocket, socketPaths } from "${new URL("../../lib/host/socket.ts", import.meta.url)}";
+      import { claimSocket } from "${new URL("../../lib/host/socket.ts", import.meta.url)}";
+      import { socketPaths } from "${new URL("../../lib/host/socket_path.ts", import.meta.url)}";
       import { missingFlags } from "${new URL("../../lib/host/permissions.ts", import.meta.url)}";
       const [path = "", flags = ""] = Deno.args;
       const sockets = socketPaths(path);
