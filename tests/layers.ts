@@ -141,6 +141,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     files: [
       "link_kind.ts",
       "operation.ts",
+      "route_copy.ts",
       "shaping.ts",
       "port_vlan.ts",
       "kernel.ts",
@@ -280,7 +281,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "ptp_plan.ts",
       "ptp_check.ts",
       "ptp.ts",
-      "route_copy.ts",
       "shown_routing.ts",
       "netns_lock.ts",
       "sbr_config.ts",

@@ -11,7 +11,7 @@ import { cidrsOf } from "./bridge_port.ts";
 import type { Host } from "./host.ts";
 import { type LentDevice, removeLentDevice, writeLentDevice } from "./host_device_record.ts";
 import { randomVethName } from "./random_names.ts";
-import { copyOf, throughAlone } from "./route_copy.ts";
+import { copyOf, throughAlone } from "../kernel/route_copy.ts";
 import type { Undo } from "./undo.ts";
 
 /** What else may show which interface of a container was a device of the host, beside the record. */

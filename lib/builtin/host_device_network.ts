@@ -6,7 +6,7 @@ import { cidrsOf } from "./bridge_port.ts";
 import type { ContainerPlan } from "./container_plan.ts";
 import type { Host } from "./host.ts";
 import { routesThrough } from "./host_device_move.ts";
-import { copyOf } from "./route_copy.ts";
+import { copyOf } from "../kernel/route_copy.ts";
 
 /** The addresses and routes that a device has on the host, and what gives them to it in a container. */
 export interface DeviceNetwork {

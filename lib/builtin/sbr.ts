@@ -11,7 +11,7 @@ import { cidrsOf } from "./bridge_port.ts";
 import { withNetnsLock } from "./netns_lock.ts";
 import { requireUsable } from "./pair_attachment.ts";
 import { requirePrevResult } from "./prev_result.ts";
-import { copyOf, removalOf, throughAlone } from "./route_copy.ts";
+import { copyOf, removalOf, throughAlone } from "../kernel/route_copy.ts";
 import { checkSbr } from "./sbr_check.ts";
 import { readSbrConfig } from "./sbr_config.ts";
 import { FIRST_TABLE, ownIps, planSbr, type SbrPlan } from "./sbr_plan.ts";

@@ -3,7 +3,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { IpConfig, Result } from "../cni/result.ts";
 import type { AddRoute, AddRule, RouteInfo } from "../kernel/operation.ts";
 import { needCidr, needIp } from "./container_plan.ts";
-import { copyOf, throughAlone } from "./route_copy.ts";
+import { copyOf, throughAlone } from "../kernel/route_copy.ts";
 import type { SbrConfig } from "./sbr_config.ts";
 import type { ShownRouting } from "./shown_routing.ts";
 

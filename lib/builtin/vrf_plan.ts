@@ -1,6 +1,6 @@
 import type { LinkInfo } from "../host/link_info.ts";
 import type { AddRoute, RemoveRoute, RouteInfo } from "../kernel/operation.ts";
-import { copyOf, removalOf, throughAlone } from "./route_copy.ts";
+import { copyOf, removalOf, throughAlone } from "../kernel/route_copy.ts";
 import type { ShownRouting } from "./shown_routing.ts";
 
 /** RTPROT_KERNEL: such a route comes with its address. */

@@ -12,6 +12,8 @@ import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
 import type { RunCommand } from "../host/command.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { copyOf } from "../kernel/route_copy.ts";
 import type { AddRoute, NextHop, RemoveRoute, RouteInfo, ShowRoutes } from "../kernel/operation.ts";
 import { normalIp, type WantedNetwork } from "./request.ts";
 
@@ -39,6 +41,8 @@ interface KernelRoute extends RouteInfo {
   readonly family: Family;
 }
 
+const UNDO_MS = 10_000;
+
 /** The network whose default route of a family the pod gets. */
 interface Choice {
   readonly family: Family;
@@ -47,12 +51,20 @@ interface Choice {
   readonly gateway: string | undefined;
 }
 
+/** The default routes of a pod as they are now. */
+export interface SettledRoutes {
+  /** The results of the attachments, in their order. */
+  readonly results: readonly JsonObject[];
+  /** Puts the routes back as they were before. @throws if the kernel refuses one */
+  readonly undo: () => Promise<void>;
+}
+
 /**
  * Leaves a pod one default route for each family, if its networks made several: that of the first network, unless the
  * request names another. Linux would prefer the last one in IPv4, and spread the traffic over all of them in IPv6.
  *
- * Only changes routes of interfaces that these attachments made, and never those that routers advertise. Returns the
- * results as they are now.
+ * Only changes routes of interfaces that these attachments made, and never those that routers advertise. After a failure all
+ * routes are as they were.
  *
  * Requires root, and `--allow-run=nsenter,ip` or the whole `--allow-ffi`.
  *
@@ -61,23 +73,93 @@ interface Choice {
 export async function settleDefaultRoutes(
   attached: readonly AttachedNetwork[],
   options: DefaultRoutesOptions,
-): Promise<readonly JsonObject[]> {
+): Promise<SettledRoutes> {
   const possible = choicesOf(attached, []);
   requireGateways(attached, possible);
-  if (possible.length === 0) return attached.map(({ result }) => result);
+  if (possible.length === 0) return { results: attached.map(({ result }) => result), undo: async () => {} };
   const families = possible.map(({ family }) => family);
   const routes = await defaultsAfter([], families, options);
   const choices = choicesOf(attached, routes);
   const changes = choices.flatMap((choice) => changesFor(choice, attached, routes));
+  const undo = changes.length === 0
+    ? async () => {}
+    : () => putBack(attached, families, { ...options, before: routes });
   if (changes.length > 0) {
-    const now = await defaultsAfter(changes, families, options).catch((error: unknown) => {
-      options.signal?.throwIfAborted();
-      throw notSettled(choices, error instanceof Error ? error.message : String(error));
-    });
-    const wrong = choices.find((choice) => changesFor(choice, attached, now).length > 0);
-    if (wrong !== undefined) throw notSettled([wrong], "the kernel does not show it afterwards");
+    try {
+      await change(changes, { choices, attached, families }, options);
+    } catch (error) {
+      throw await undoing(asCniError(error), [undo]);
+    }
   }
-  return attached.map((network) => resultOf(network, choices, attached, routes));
+  return { results: attached.map((network) => resultOf(network, choices, attached, routes)), undo };
+}
+
+async function change(
+  changes: readonly (AddRoute | RemoveRoute)[],
+  { choices, attached, families }: {
+    readonly choices: readonly Choice[];
+    readonly attached: readonly AttachedNetwork[];
+    readonly families: readonly Family[];
+  },
+  options: DefaultRoutesOptions,
+): Promise<void> {
+  const now = await defaultsAfter(changes, families, options).catch((error: unknown) => {
+    options.signal?.throwIfAborted();
+    throw notSettled(choices, error instanceof Error ? error.message : String(error));
+  });
+  const wrong = choices.find((choice) => changesFor(choice, attached, now).length > 0);
+  if (wrong !== undefined) throw notSettled([wrong], "the kernel does not show it afterwards");
+}
+
+/** Runs the steps of an undo, and returns the error with what could not be undone. */
+export async function undoing(
+  cause: CniError,
+  steps: readonly (() => Promise<unknown>)[],
+): Promise<CniError> {
+  const failures: string[] = [];
+  for (const step of steps) await step().catch((error) => failures.push(asCniError(error).message));
+  if (failures.length === 0) return cause;
+  return cause.within({ hint: `not everything could be undone: ${failures.join("; ")}` });
+}
+
+/** Leaves the interfaces of these attachments the default routes that they had before. */
+async function putBack(
+  attached: readonly AttachedNetwork[],
+  families: readonly Family[],
+  { before, run, netns }: DefaultRoutesOptions & { readonly before: readonly KernelRoute[] },
+): Promise<void> {
+  // That of the caller may be over.
+  const options = { run, netns, signal: AbortSignal.timeout(UNDO_MS) };
+  const now = await defaultsAfter([], families, options);
+  const own = (routes: readonly KernelRoute[]) =>
+    routes.flatMap(separate).filter((route) =>
+      route.isMain && attached.some((one) => hopsOf(one, route).length > 0)
+    );
+  const missingIn = (there: readonly KernelRoute[], wanted: readonly KernelRoute[]) => {
+    const known = new Set(there.map(keyOf));
+    return wanted.filter((route) => !known.has(keyOf(route)));
+  };
+  const removed = missingIn(own(before), own(now)).map(({ family, metric, hops }) => {
+    return { kind: "remove-route", dst: EVERYTHING[family], metric, hops } as const;
+  });
+  // The kernel puts each before the ones with the same metric.
+  const added = missingIn(own(now), own(before)).reverse().flatMap((route) =>
+    route.hops.map((hop) => ({
+      ...copyOf({ ...route, dst: EVERYTHING[route.family], hops: [hop] }),
+      // Another one of the same metric, which is not of these attachments, stays.
+      replace: false,
+    }))
+  );
+  if (removed.length + added.length > 0) await defaultsAfter([...removed, ...added], families, options);
+}
+
+/** In IPv6 each hop of a route is a route of its own. */
+function separate(route: KernelRoute): readonly KernelRoute[] {
+  return route.family === 4 ? [route] : route.hops.map((hop) => ({ ...route, hops: [hop] }));
+}
+
+function keyOf({ family, metric, hops }: KernelRoute): string {
+  return [family, metric ?? "", ...hops.map((hop) => `${hop.device} ${textOf(hop) ?? ""}`)].join(" ");
 }
 
 function choicesOf(

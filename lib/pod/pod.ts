@@ -9,7 +9,7 @@ import { findLink } from "../kernel/links.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { FoundLog } from "../state/record_files.ts";
 import type { ResultCache } from "../state/result_cache.ts";
-import { type AttachedNetwork, settleDefaultRoutes } from "./default_routes.ts";
+import { type AttachedNetwork, settleDefaultRoutes, undoing } from "./default_routes.ts";
 import { macDigits, type PlannedAttachment, type PodIdentity, wantedIp } from "./request.ts";
 
 /** One network of a pod that is up. */
@@ -131,7 +131,7 @@ export class PodNetworks {
 
   /**
    * Leaves the pod one default route for each family. CHECK and the look-up of the default route use the results on record, so
-   * they become as the kernel is then.
+   * they become as the kernel is then. After a failure both are as before.
    *
    * @throws {CniError} as {@linkcode settleDefaultRoutes}
    */
@@ -141,19 +141,25 @@ export class PodNetworks {
     signal?: AbortSignal,
   ): Promise<readonly PodNetwork[]> {
     const { store, cache, run } = this.#options;
-    const results = await settleDefaultRoutes(attached, { netns, run, signal });
+    const { results, undo } = await settleDefaultRoutes(attached, { netns, run, signal });
     const settled: PodNetwork[] = [];
-    for (const [index, network] of attached.entries()) {
-      const result = results[index] ?? network.result;
-      const { name, ifName } = network;
-      settled.push({ name, ifName, result });
-      if (result === network.result) continue;
-      const record = await store.read({ containerId, network: name, ifName });
-      if (record === undefined) continue;
-      await cache.write({ ...record, result });
-      await store.write({ ...record, result });
+    const undos: (() => Promise<unknown>)[] = [undo];
+    try {
+      for (const [index, network] of attached.entries()) {
+        const result = results[index] ?? network.result;
+        const { name, ifName } = network;
+        settled.push({ name, ifName, result });
+        if (result === network.result) continue;
+        const record = await store.read({ containerId, network: name, ifName });
+        if (record === undefined) continue;
+        await cache.write({ ...record, result });
+        undos.push(() => cache.write(record), () => store.write(record));
+        await store.write({ ...record, result });
+      }
+      return settled;
+    } catch (error) {
+      throw await undoing(asCniError(error), undos);
     }
-    return settled;
   }
 
   /**

@@ -3,6 +3,7 @@ import type { NetworkConfigList } from "../cni/config.ts";
 import { defaultRoutesOf, EVERYTHING, FAMILIES, type Family, gatewayOf } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import { isArray, isObject, member } from "../cni/json.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { AttachedNetwork } from "../pod/default_routes.ts";
 import { interfaceNames } from "../pod/interface_names.ts";
 import { networksOf, type PodNetwork } from "../pod/pod.ts";
@@ -113,7 +114,12 @@ async function disconnectLocked(
   await putInside(record, context);
   if (record.phase === "ready" && await isUnchanged(record.netns)) {
     const left = networksOf(await store.ofContainer(record.id));
-    await pods.settle(podOf(record), await withSuccessors(left, record.id, store), signal);
+    const next = await withSuccessors(left, record.id, store);
+    await pods.settle(podOf(record), next, signal).catch((error) => {
+      const hint =
+        `the sandbox is not connected to "${network}" any more, and no other network has its default route`;
+      throw asCniError(error, { hint });
+    });
   }
   return failures;
 }

@@ -51,7 +51,63 @@ for (const source of SOURCES) {
       await world.checkAndRemove(again);
     },
   });
+
+  Deno.test({
+    name:
+      `a connection whose default route cannot be made leaves the routes and records as they were: ${source}`,
+    ...needs,
+    fn: async () => {
+      await using world = await RouteWorld.make(source);
+      const { podwire, podwire: { sandboxes } } = world;
+      await world.networks(DUAL);
+      const sandbox = await world.run("a");
+      const before = { routes: await world.routes(), attachments: await podwire.attachments() };
+      const refused = async (defaultRoute: true | string[]) => {
+        const connect = () => sandboxes.connect("pod", { name: world.name("b"), defaultRoute });
+        const error = await assertRejects(connect, CniError);
+        assertEquals({ routes: await world.routes(), attachments: await podwire.attachments() }, before);
+        assertEquals(error.context.hint, undefined);
+        return error.message;
+      };
+      assertStringIncludes(
+        await refused(["fd00:81::1", "192.0.2.77"]),
+        "the default route for IPv4 could not be made",
+      );
+      // The result of the first network cannot be written.
+      const entry = `${world.world.dir}/cache/results/${world.name("a")}-${sandbox.id}-eth0`;
+      await Deno.rename(entry, `${entry}.kept`);
+      await Deno.mkdir(entry);
+      assertStringIncludes(await refused(true), entry);
+      await Deno.remove(entry);
+      await Deno.rename(`${entry}.kept`, entry);
+      assertEquals((await sandboxes.check("pod")).reason, undefined);
+      await world.checkAndRemove(sandbox);
+    },
+  });
 }
+
+Deno.test({
+  name: "a network is disconnected even if no other one can have its default route, which the error says",
+  ...need("root", "ip"),
+  fn: async () => {
+    await using world = await RouteWorld.make("built-in");
+    const { podwire: { sandboxes } } = world;
+    await world.networks({ a: ["10.80.0.0/24"], b: ["10.81.0.0/24"] });
+    await world.run("a");
+    await sandboxes.connect("pod", { name: world.name("b") });
+    await world.world.sh("ip addr flush dev eth1", world.world.path("pod"));
+    const error = await assertRejects(() => sandboxes.disconnect("pod", world.name("a")), CniError);
+    assertStringIncludes(error.message, "the default route for IPv4 could not be made");
+    assertEquals(
+      error.context.hint,
+      `the sandbox is not connected to "${
+        world.name("a")
+      }" any more, and no other network has its default route`,
+    );
+    assertEquals((await sandboxes.get("pod")).networks.map(({ ifName }) => ifName), ["eth1"]);
+    assertEquals(await world.routes(), "");
+  },
+});
 
 sandboxTest(
   "a sandbox connects to networks by its rules, and each refusal changes nothing",

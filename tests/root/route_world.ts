@@ -68,6 +68,15 @@ export class RouteWorld implements AsyncDisposable {
     );
   }
 
+  /** All that the kernel says of the default routes of the pod, but for the time for which it has known them. */
+  async routes(): Promise<string> {
+    const text = await this.world.sh(
+      "ip -d -4 route show default; ip -d -6 route show default",
+      this.world.path("pod"),
+    );
+    return text.replaceAll(/ expires \d+sec/g, "");
+  }
+
   /** The networks that are marked as the default. */
   marked({ networks }: Sandbox): string[] {
     return networks.filter((network) => network.default).map(({ name }) => name.split("-")[0] ?? "");

@@ -1,4 +1,4 @@
-import type { AddRoute, RemoveRoute, RouteInfo } from "../kernel/operation.ts";
+import type { AddRoute, RemoveRoute, RouteInfo } from "./operation.ts";
 
 const MAIN_TABLE = 254;
 
