@@ -684,6 +684,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     about: "the command line",
     files: [
       "command.ts",
+      "namespace_option.ts",
       "container_id.ts",
       "flag_value.ts",
       "netns_path.ts",

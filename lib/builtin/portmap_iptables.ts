@@ -1,5 +1,4 @@
-import { FAMILIES } from "../cni/default_route.ts";
-import type { Family } from "../cni/default_route.ts";
+import { FAMILIES, type Family } from "../cni/default_route.ts";
 import { all } from "./all.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import {

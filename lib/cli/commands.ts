@@ -1,16 +1,10 @@
 import type { Command, OptionSpec } from "./command.ts";
+import { NAMESPACE } from "./namespace_option.ts";
 import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
 import { runOptions } from "./run_options.ts";
 import { SERVE } from "./serve_command.ts";
-
-const NAMESPACE: OptionSpec = {
-  name: "namespace",
-  kind: "value",
-  value: "NAMESPACE",
-  help: "the namespace of the name (default: default)",
-};
 
 const NAME_HELP = "NAME is a name, an ID, or an unambiguous prefix of an ID with at least four characters.";
 

@@ -1,5 +1,6 @@
 import { DRIVER_OPTIONS, DRIVERS } from "../network/network_request.ts";
 import type { Command, OptionSpec } from "./command.ts";
+import { NAMESPACE } from "./namespace_option.ts";
 
 const CREATE_OPTIONS: readonly OptionSpec[] = [
   {
@@ -60,13 +61,6 @@ const CREATE_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "allow-overlap", kind: "flag", help: "the subnet may overlap with routes and other networks" },
 ];
-
-const SANDBOX_NAMESPACE: OptionSpec = {
-  name: "namespace",
-  kind: "value",
-  value: "NAMESPACE",
-  help: "the namespace of the sandbox's name (default: default)",
-};
 
 /** Returns what the help says about the options of the drivers. */
 function optionHelp(): string {
@@ -154,7 +148,7 @@ export const NETWORK_COMMANDS: readonly Command[] = [
     summary: "Connect a ready sandbox to one more network",
     operands: "SANDBOX NET[:IFNAME][,KEY=VALUE...]",
     count: [2, 2],
-    options: [SANDBOX_NAMESPACE, {
+    options: [NAMESPACE, {
       name: "allow-overlap",
       kind: "flag",
       help: "its subnets may overlap with those of the other networks of the sandbox",
@@ -171,7 +165,7 @@ export const NETWORK_COMMANDS: readonly Command[] = [
     summary: "Disconnect a sandbox from a network",
     operands: "SANDBOX NETWORK",
     count: [2, 2],
-    options: [SANDBOX_NAMESPACE, {
+    options: [NAMESPACE, {
       name: "ifname",
       alias: "i",
       kind: "value",

@@ -1,15 +1,11 @@
 import { type SettingTable, textsOf } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
 import type { OptionSpec } from "./command.ts";
+import { NAMESPACE } from "./namespace_option.ts";
 
 /** The options of `run` before those of the network settings. */
 const SANDBOX_OPTIONS: readonly OptionSpec[] = [
-  {
-    name: "namespace",
-    kind: "value",
-    value: "NAMESPACE",
-    help: "the namespace of the name, as in Kubernetes (default: default)",
-  },
+  NAMESPACE,
   { name: "uid", kind: "value", value: "UID", help: "the pod UID that plugins get (default: the ID)" },
   { name: "id", kind: "value", value: "ID", help: "the container ID (default: a random one)" },
   {
