@@ -94,6 +94,14 @@ export async function giveBack(
   return true;
 }
 
+/** Whether {@linkcode giveBack} would find the device. */
+export async function isLent({ run, signal }: Host, lent: LentDevice): Promise<boolean> {
+  const { netns } = lent;
+  if (netns === "" || await nsProblem(netns) !== undefined) return false;
+  const [links] = await kernelFor(run).apply([{ kind: "show-links" }], { netns, signal });
+  return foundByRecord(links, lent) !== undefined;
+}
+
 /** A device on its way to the host. */
 interface Leaving {
   readonly netns: string;

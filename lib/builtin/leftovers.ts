@@ -9,6 +9,8 @@ import { withAddressStore } from "./address_store.ts";
 import { attachmentTag, type TaggedAttachment } from "./attachment_tag.ts";
 import { removeRules } from "./firewall_rules.ts";
 import type { Host } from "./host.ts";
+import { giveBack, isLent } from "./host_device_move.ts";
+import { readLentDevice, removeLentDevice } from "./host_device_record.ts";
 import { keptAddresses, storeDirs } from "./kept_addresses.ts";
 import { removeMasquerade } from "./masquerade.ts";
 import { removeForwarding } from "./port_forwarding.ts";
@@ -41,7 +43,8 @@ interface Report {
 /**
  * Frees what built-in plugins, and those of the CNI plugins project with the same names, made for an attachment, if it has the tag of
  * the attachment: its veth pair, its rules, and then its addresses; also an interface that `macvlan`, `ipvlan`, `vlan` or `dummy` made
- * in its namespace. An address stays reserved while an interface may still use it.
+ * in its namespace. A device that `host-device` has on record goes back to the host. An address stays reserved while an interface may
+ * still use it.
  *
  * Needs no plugin and no valid configuration. Permissions: those of the built-in plugins.
  */
@@ -53,6 +56,7 @@ export async function freeLeftovers(
   const report: Report = { freed: [], remaining: [] };
   const plugins = pluginsIn(attachment.config);
   await attempt(report, "its interfaces", () => freeLinks(attachment, host, dryRun, report));
+  await attempt(report, "its device of the host", () => freeDevice(attachment, host, dryRun, report));
   if (plugins.some(({ ipMasq }) => ipMasq === true)) {
     await attempt(report, "its masquerading rules", async () => {
       if (!dryRun) await removeMasquerade(host, attachment, keptAddresses(attachment, plugins, host));
@@ -112,6 +116,23 @@ async function freeLinks(
     if (!dryRun) await removeLink(kernel, name, { netns, signal: host.signal });
     freed.push(`the interface ${name} in ${netns}`);
   }
+}
+
+async function freeDevice(
+  { network, containerId, ifName, netns }: AbandonedAttachment,
+  host: Host,
+  dryRun: boolean,
+  { freed }: Report,
+): Promise<void> {
+  const onRecord = await readLentDevice({ containerId, ifName });
+  if (onRecord?.network !== network) return;
+  // The path of the record may lead to another namespace by now.
+  const lent = { ...onRecord, netns };
+  const isFreed = dryRun ? await isLent(host, lent) : await giveBack(host, lent, () => {});
+  if (isFreed) freed.push(`the device ${lent.name} of the host in ${netns}`);
+  // As long as its namespace is there, a GC can still give it back.
+  const isOver = isFreed || await nsProblem(onRecord.netns) !== undefined;
+  if (isOver && !dryRun) await removeLentDevice(onRecord);
 }
 
 async function freeIfbs(

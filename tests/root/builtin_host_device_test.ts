@@ -1,5 +1,6 @@
 // The built-in host-device against the originals: each moves a device in, checks and gives back what the other has moved.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type AbandonedAttachment, freeLeftovers } from "../../lib/builtin/leftovers.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type CommandRequest, runCommand } from "../../lib/host/command.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin, resultOf } from "./builtin_call.ts";
@@ -395,5 +396,36 @@ Deno.test({
     await assertGivenBack(lost.device);
     assertDone(await OURS({ ...kept.call, verb: "DEL" }));
     await assertGivenBack(kept.device);
+  }),
+});
+
+Deno.test({
+  name:
+    "an attachment of host-device that is forgotten gives its device back, and none without its namespace",
+  ...need("root", "ip"),
+  fn: inWorld(async (world) => {
+    const { call, device, netns } = await attach(world);
+    const { containerId = "", ifName = "", config } = call;
+    const network = String(config.name);
+    const free = (more: Partial<AbandonedAttachment>, dryRun: boolean) => {
+      const abandoned = {
+        network,
+        containerId,
+        ifName,
+        netns,
+        config: JSON.stringify(config),
+        addresses: [],
+      };
+      const host = { run: runCommand, signal: new AbortController().signal };
+      return freeLeftovers({ ...abandoned, ...more }, host, { dryRun });
+    };
+    const freed = [`the device ${device.name} of the host in ${netns}`];
+    assertEquals((await free({ network: "other" }, false)).freed, []);
+    assertEquals((await free({ netns: "" }, false)).freed, []);
+    assertEquals((await free({}, true)).freed, freed);
+    assertDone(await OURS({ ...call, verb: "CHECK" }));
+    assertEquals(await free({}, false), { freed, remaining: [] });
+    await assertGivenBack(device);
+    assertEquals((await free({}, false)).freed, []);
   }),
 });
