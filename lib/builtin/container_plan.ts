@@ -33,13 +33,16 @@ export function containerSysctls(
   return [...wanted, ...enableIpv6Sysctls(ifName, addresses)];
 }
 
-/** Returns the parameters without which an interface takes no IPv6 address, and loses it when it goes down. */
+/**
+ * Returns the parameters without which an interface takes no IPv6 address, or loses it when it goes down. The latter is not
+ * required: it does not keep a container from working where /proc/sys is read-only.
+ */
 export function enableIpv6Sysctls(ifName: string, addresses: readonly Cidr[]): Sysctl[] {
   if (!addresses.some(({ ip }) => ip.family === 6)) return [];
   return [
     { name: "net/ipv6/conf/lo/disable_ipv6", value: "0", required: true },
     { name: `net/ipv6/conf/${ifName}/disable_ipv6`, value: "0", required: true },
-    { name: `net/ipv6/conf/${ifName}/keep_addr_on_down`, value: "1", required: true },
+    { name: `net/ipv6/conf/${ifName}/keep_addr_on_down`, value: "1" },
   ];
 }
 

@@ -9,7 +9,7 @@ import { all } from "./all.ts";
 import { attachmentComment, attachmentTag, staleTags } from "./attachment_tag.ts";
 import { attachedAddresses } from "./attached_addresses.ts";
 import { type FirewallConfig, readFirewallConfig, readFirewallTeardown } from "./firewall_config.ts";
-import { checkRules, makeRules, removeRules, worksHere } from "./firewall_rules.ts";
+import { checkRules, makeRules, openersOf, removeRules, worksHere } from "./firewall_rules.ts";
 import { addressesOfResult, bridgeOfResult, type FirewallNeeds } from "./firewall_needs.ts";
 import { addSource, firewalldRuns, hasSource, refuseStrictForwarding, removeSource } from "./firewalld.ts";
 
@@ -47,7 +47,9 @@ async function add(request: PluginRequest): Promise<Result> {
     });
     const closed = await makeRules(hostOf(request), needs, { backend: config.backend, isZoned });
     for (const chain of closed) {
-      request.log(`firewall: the chain ${chain} of nftables stops what it does not know, and is not opened`);
+      request.log(
+        `firewall: warning: the chain ${chain} of nftables stops what it does not know, and is not opened`,
+      );
     }
     await warnOfBridge(request, needs);
     return result;
@@ -65,7 +67,7 @@ async function warnOfBridge(request: PluginRequest, { addresses, isolation }: Fi
   const values = await kernelFor(request.run).readSysctls(names, { signal: request.signal });
   for (const name of names.filter((name) => values.get(name) !== "1")) {
     request.log(
-      `firewall: the sysctl ${name} is not 1: containers on "${isolation.bridge}" reach each other; ` +
+      `firewall: warning: the sysctl ${name} is not 1: containers on "${isolation.bridge}" reach each other; ` +
         'set it, or "portIsolation" of the bridge plugin',
     );
   }
@@ -215,8 +217,7 @@ async function status(request: PluginRequest): Promise<void> {
       backend === undefined ? "neither iptables nor nftables works here" : `${backend} does not work here`,
     );
   }
-  const opened = [...(works === "iptables" ? [works] : []), ...(isZoned ? ["firewalld"] as const : [])];
-  const closed = closedChains(chains, opened);
+  const closed = closedChains(chains, openersOf(works, { isZoned }));
   if (closed.length === 0) return;
   throw notReady(`the chain ${closed.join(" and the chain ")} of nftables stops the packets of containers`);
 }

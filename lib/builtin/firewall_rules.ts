@@ -10,6 +10,7 @@ import {
   closedChains,
   closeForwardChains,
   forwardChains,
+  type Opener,
   openForwardChains,
 } from "./forward_chains.ts";
 import type { Host } from "./host.ts";
@@ -48,11 +49,17 @@ export async function makeRules(
   const holds = needs.isolation !== undefined && host.batch === undefined;
   using _held = holds ? await holdIsolation(host.signal) : undefined;
   const [way, chains] = await all([makeOwn(host, needs, options), forwardChains(host)]);
-  await openForwardChains(host, chains, needs);
-  return closedChains(chains, [
-    ...(way === "iptables" ? ["iptables"] as const : []),
-    ...(options.isZoned ? ["firewalld"] as const : []),
-  ]);
+  const openers = openersOf(way, options);
+  await openForwardChains(host, chains, needs, openers);
+  return closedChains(chains, openers);
+}
+
+/** What opens chains of others beside rules of nftables. */
+export function openersOf(
+  backend: "iptables" | "nftables" | undefined,
+  { isZoned }: Pick<RuleOptions, "isZoned">,
+): readonly Opener[] {
+  return [...(backend === "iptables" ? [backend] : []), ...(isZoned ? ["firewalld"] as const : [])];
 }
 
 async function makeOwn(
@@ -98,7 +105,7 @@ export async function checkRules(
     all(families.map((family) => backend === "nftables" ? undefinedLines() : listFilter(host, family))),
     forwardChains(host),
   ]);
-  await checkForwardChains(host, chains, needs);
+  await checkForwardChains(host, chains, needs, openersOf(undefined, { isZoned }));
   if (listed.includes(undefined)) {
     if (backend === "iptables") throw wrong("iptables does not work here any more");
     if (!isZoned || needs.isolation !== undefined) await checkTable(host, needs);

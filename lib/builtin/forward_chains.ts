@@ -3,7 +3,7 @@ import { all } from "./all.ts";
 import type { FirewallNeeds, FirewallRemoval } from "./firewall_needs.ts";
 import type { Host } from "./host.ts";
 import { wrong } from "./link_check.ts";
-import { changeNft, listNft, listNftChains, type NftChain, type NftRule } from "./nft.ts";
+import { changeNft, listGuardedTables, listNft, listNftChains, type NftChain, type NftRule } from "./nft.ts";
 
 /**
  * A chain of nftables through which forwarded packets pass. One that drops wins over all others that accept, so each has to
@@ -12,10 +12,18 @@ import { changeNft, listNft, listNftChains, type NftChain, type NftRule } from "
 export interface ForwardChain extends NftChain {
   /** Whether a packet that no rule accepts is stopped. */
   readonly isDropping: boolean;
+  /** Whether only the program that made its table can change it. */
+  readonly isGuarded: boolean;
 }
 
-/** Of these the rules are not changed here: rules of nftables make them unusable for iptables, and firewalld guards its own. */
-const ELSEWHERE: Readonly<Record<string, "iptables" | "firewalld">> = {
+/** What opens a chain instead of rules of nftables. */
+export type Opener = "iptables" | "firewalld";
+
+/**
+ * Rules of nftables make the chains of iptables unusable for iptables. That of firewalld is opened by a zone, which outlives a
+ * reload, if firewalld can be asked.
+ */
+const OPENERS: Readonly<Record<string, Opener>> = {
   "ip filter FORWARD": "iptables",
   "ip6 filter FORWARD": "iptables",
   "inet firewalld filter_FORWARD": "firewalld",
@@ -28,36 +36,46 @@ export async function forwardChains(host: Host): Promise<readonly ForwardChain[]
     hook === "forward" && type === "filter" && table !== "podwire_firewall" &&
     ["ip", "ip6", "inet"].includes(family)
   );
-  return await all(forward.map(async (chain) => ({ ...chain, isDropping: await isDropping(host, chain) })));
+  const found = await all(
+    forward.map(async (chain) => ({ ...chain, isDropping: await isDropping(host, chain) })),
+  );
+  const isAsked = found.some((chain) => chain.isDropping && OPENERS[nameOf(chain)] !== "iptables");
+  const guarded = isAsked ? await listGuardedTables(host) : new Set();
+  return found.map((chain) => ({ ...chain, isGuarded: guarded.has(`${chain.family} ${chain.table}`) }));
 }
 
 /** The last rule of a chain of iptables comes after the jumps that open it. */
 async function isDropping(host: Host, chain: NftChain): Promise<boolean> {
   if (chain.policy === "drop") return true;
-  if (ELSEWHERE[nameOf(chain)] === "iptables") return false;
+  if (OPENERS[nameOf(chain)] === "iptables") return false;
   return endsWithStop(await listNft(host, scopeOf(chain)) ?? []);
 }
 
-/** Returns the names of the chains that stop packets, and that neither of these opens. */
+/** Returns the names of the chains that stop packets, and that neither these nor rules of nftables open. */
 export function closedChains(
   chains: readonly ForwardChain[],
-  opened: readonly ("iptables" | "firewalld")[],
+  openers: readonly Opener[],
 ): readonly string[] {
   const isClosed = (chain: ForwardChain) => {
-    const owner = ELSEWHERE[nameOf(chain)];
-    return chain.isDropping && owner !== undefined && !opened.includes(owner);
+    const opener = OPENERS[nameOf(chain)];
+    if (!chain.isDropping || opener !== undefined && openers.includes(opener)) return false;
+    return opener === "iptables" || chain.isGuarded;
   };
   return chains.filter(isClosed).map(nameOf);
 }
 
-/** Lets the packets of an attachment pass the chains that stop what they do not know; replaces its former rules. */
+/**
+ * Lets the packets of an attachment pass the chains that stop what they do not know, apart from those that one of `openers`
+ * opens; replaces its former rules.
+ */
 export async function openForwardChains(
   host: Host,
   chains: readonly ForwardChain[],
   needs: Pick<FirewallNeeds, "addresses" | "comment">,
+  openers: readonly Opener[],
 ): Promise<void> {
   await all(
-    changeable(chains).filter(({ isDropping }) => isDropping).map((chain) =>
+    toOpen(chains, openers).map((chain) =>
       changeNft(host, scopeOf(chain), (rules) => {
         const needed = openings(chain, needs.addresses, needs.comment);
         const own = rules.filter(({ comment }) => comment === needs.comment);
@@ -94,8 +112,9 @@ export async function checkForwardChains(
   host: Host,
   chains: readonly ForwardChain[],
   { addresses, comment }: Pick<FirewallNeeds, "addresses" | "comment">,
+  openers: readonly Opener[],
 ): Promise<void> {
-  for (const chain of changeable(chains).filter(({ isDropping }) => isDropping)) {
+  for (const chain of toOpen(chains, openers)) {
     const rules = await listNft(host, scopeOf(chain)) ?? [];
     const own = rules.filter((rule) => rule.comment === comment);
     if (own.length >= openings(chain, addresses, comment).length) continue;
@@ -108,8 +127,16 @@ export function nameOf({ family, table, name }: NftChain): string {
   return `${family} ${table} ${name}`;
 }
 
+/** Those that can have rules of nftables. */
 function changeable(chains: readonly ForwardChain[]): readonly ForwardChain[] {
-  return chains.filter((chain) => ELSEWHERE[nameOf(chain)] === undefined);
+  return chains.filter((chain) => OPENERS[nameOf(chain)] !== "iptables" && !chain.isGuarded);
+}
+
+function toOpen(chains: readonly ForwardChain[], openers: readonly Opener[]): readonly ForwardChain[] {
+  return changeable(chains).filter((chain) => {
+    const opener = OPENERS[nameOf(chain)];
+    return chain.isDropping && (opener === undefined || !openers.includes(opener));
+  });
 }
 
 function openings(chain: NftChain, addresses: readonly Ip[], comment: string): string[] {

@@ -124,6 +124,23 @@ export async function listNftChains(host: Host): Promise<readonly NftChain[] | u
   });
 }
 
+/**
+ * Returns the tables that only one process may change, as `FAMILY NAME`, such as those of newer releases of firewalld; none if
+ * nftables does not work on this machine.
+ */
+export async function listGuardedTables(host: Host): Promise<ReadonlySet<string>> {
+  const items = await listItems<{ readonly table?: GuardedTable }>(host, "tables") ?? [];
+  // A table without rules in use is the only other kind that has flags. nft 1.0.6 writes its own name for any of them.
+  const guarded = items.filter(({ table }) => ![table?.flags ?? "dormant"].flat().includes("dormant"));
+  return new Set(guarded.map(({ table }) => `${table?.family} ${table?.name}`));
+}
+
+interface GuardedTable {
+  readonly family: string;
+  readonly name: string;
+  readonly flags?: string | readonly string[] | undefined;
+}
+
 async function listOnce(host: Host, scope: NftScope): Promise<readonly NftRule[] | undefined> {
   const items = await listItems<{ readonly rule?: Partial<NftRule> }>(host, scope);
   return items?.flatMap(({ rule }) => {
@@ -132,7 +149,10 @@ async function listOnce(host: Host, scope: NftScope): Promise<readonly NftRule[]
   });
 }
 
-async function listItems<T>(host: Host, scope: NftScope | "chains"): Promise<readonly T[] | undefined> {
+async function listItems<T>(
+  host: Host,
+  scope: NftScope | "chains" | "tables",
+): Promise<readonly T[] | undefined> {
   let text: string;
   try {
     text = await nft(host, ["-j", "list", ...scope.split(" ")]);

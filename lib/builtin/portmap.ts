@@ -103,8 +103,8 @@ async function routeLocalnet(request: PluginRequest, wanted: WantedForwarding): 
   if (sysctl === undefined) return;
   const kernel = kernelFor(request.run);
   const { signal } = request;
-  const before = await kernel.readSysctls([sysctl], { signal });
-  if (before.get(sysctl) === "1") return;
+  const before = await kernel.readSysctls([sysctl, LOCALNET_OF_ALL], { signal });
+  if ([...before.values()].includes("1")) return;
   try {
     await kernel.writeSysctls(new Map([[sysctl, "1"]]), { signal });
   } catch (error) {
@@ -112,11 +112,14 @@ async function routeLocalnet(request: PluginRequest, wanted: WantedForwarding): 
     const msg =
       `Cannot lead 127.0.0.1 to the container: the kernel parameter "${sysctl}" has to be 1: ${error.why}`;
     throw new CniError("io", msg, {
-      hint: "set it for the bridge beforehand, or set snat to false",
+      hint: `set it or ${LOCALNET_OF_ALL} beforehand, or set snat to false`,
       cause: error,
     });
   }
 }
+
+/** As if it were set for each interface. */
+const LOCALNET_OF_ALL = "net/ipv4/conf/all/route_localnet";
 
 /** The kernel parameter that lets 127.0.0.1 reach the container; undefined if nothing asks for it. */
 async function localnetSysctl(
@@ -159,8 +162,9 @@ async function findLocalnetProblem(
   const sysctl = await localnetSysctl(request, wanted);
   if (sysctl === undefined) return undefined;
   const { signal } = request;
-  const value = (await kernelFor(request.run).readSysctls([sysctl], { signal })).get(sysctl);
-  if (value === "1") return undefined;
+  const values = await kernelFor(request.run).readSysctls([sysctl, LOCALNET_OF_ALL], { signal });
+  if ([...values.values()].includes("1")) return undefined;
+  const value = values.get(sysctl);
   return `the kernel parameter "${sysctl}" is ${value === undefined ? "not there" : `"${value}"`}, not "1"`;
 }
 

@@ -8,7 +8,7 @@ import { ALWAYS_BUILTIN } from "../plugin/locate.ts";
 export interface EmbeddedOptions {
   /** The program for rules; undefined if there is none. */
   readonly masquerade: "nftables" | "iptables" | undefined;
-  /** Whether the kernel has IPv6. */
+  /** Whether a new interface has IPv6. */
   readonly ipv6: boolean;
 }
 
@@ -108,11 +108,10 @@ function ipamOf(hasIpv6: boolean, { ipv4 = SUBNETS[4], ipv6 = SUBNETS[6] }: Embe
   return { type: "host-local", ranges: [[{ subnet: ipv4 }], ...(hasIpv6 ? [[{ subnet: ipv6 }]] : [])] };
 }
 
-/** Finds out what this machine provides for the embedded network. */
-export async function machineFacts(path = DEFAULT_PATH): Promise<EmbeddedOptions> {
-  const ipv6 = await statOf("/proc/sys/net/ipv6") !== undefined;
-  if (await isOnPath("nft", path)) return { ipv6, masquerade: "nftables" };
-  return { ipv6, masquerade: await isOnPath("iptables", path) ? "iptables" : undefined };
+/** Finds out which program for rules this machine has. */
+export async function programForRules(path = DEFAULT_PATH): Promise<EmbeddedOptions["masquerade"]> {
+  if (await isOnPath("nft", path)) return "nftables";
+  return await isOnPath("iptables", path) ? "iptables" : undefined;
 }
 
 async function isOnPath(program: string, path: string): Promise<boolean> {

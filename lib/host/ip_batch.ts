@@ -62,7 +62,7 @@ while [ "$1" != -- ]; do
   { read -r now <"/proc/sys/$2"; } 2>/dev/null
   if [ "$now" != "$3" ]; then
     if [ "$1" = required ]; then
-      echo "$3" >"/proc/sys/$2" || exit ${SYSCTL_FAILED}
+      echo "$3" >"/proc/sys/$2" || { echo "$2 has to be $3" >&2; exit ${SYSCTL_FAILED}; }
       read -r now <"/proc/sys/$2"
       if [ "$now" != "$3" ]; then echo "$2 stays $now" >&2; exit ${SYSCTL_FAILED}; fi
     else { echo "$3" >"/proc/sys/$2"; } 2>/dev/null

@@ -21,7 +21,7 @@ export function setSysctls(libc: Libc, sysctls: readonly Sysctl[]): string | und
     const errno = writeValue(libc, path, value);
     if (!required) continue;
     const what = `the kernel parameter ${JSON.stringify(name)}`;
-    if (errno !== 0) return `${what} cannot be set: ${errnoWords(errno)}`;
+    if (errno !== 0) return `${what} cannot be set to ${value}: ${errnoWords(errno)}`;
     const now = readValue(libc, path);
     if (now !== value) return `${what} stays ${JSON.stringify(now ?? "")}`;
   }

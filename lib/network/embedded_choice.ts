@@ -6,7 +6,7 @@ import {
   type EmbeddedChoice,
   embeddedNetwork,
   type EmbeddedOptions,
-  machineFacts,
+  programForRules,
 } from "../catalog/embedded_network.ts";
 import { catalogsDir } from "../catalog/memory.ts";
 import { type Cidr, formatCidr } from "../cni/address.ts";
@@ -35,6 +35,8 @@ export interface EmbeddedChooserContext {
   readonly log: Logger;
 }
 
+const IPV6_IS_OFF = "net/ipv6/conf/default/disable_ipv6";
+
 const KIND = "podwire.embedded.v1";
 
 /** What is remembered of a choice. */
@@ -61,16 +63,20 @@ export class EmbeddedChooser {
   /** Returns the network as it is on this machine; `remembers` says whether the choice may be written. */
   async network(remembers: boolean): Promise<NetworkConfigList> {
     const subnets = await this.#remembered() ?? (remembers ? await this.#remember() : await this.#chosen());
-    const facts = await machineFacts(this.#context.path);
+    const facts = await this.#facts();
     return embeddedNetwork(facts, { ...subnets, mtu: mtuFor(facts, await this.#mtu.current()) });
   }
 
   /** Returns the network without a way out, see {@linkcode closedNetwork}. */
   async withoutWayOut(): Promise<NetworkConfigList> {
-    return closedNetwork(
-      await machineFacts(this.#context.path),
-      await this.#remembered() ?? await this.#chosen(),
-    );
+    return closedNetwork(await this.#facts(), await this.#remembered() ?? await this.#chosen());
+  }
+
+  async #facts(): Promise<EmbeddedOptions> {
+    const { run, path } = this.#context;
+    const values = await kernelFor(run).readSysctls([IPV6_IS_OFF]);
+    // Without IPv6 in the kernel it is not there; a bridge that is made now gets it.
+    return { ipv6: values.get(IPV6_IS_OFF) === "0", masquerade: await programForRules(path) };
   }
 
   get #file(): string {

@@ -32,6 +32,9 @@ import { wireCatalog } from "./catalog_wiring.ts";
 import type { RuntimeContext } from "./context.ts";
 import { DEFAULTS, type RuntimeOptions, withDefaults } from "./options.ts";
 
+/** How a plugin begins a line that people have to see. */
+const WARNING = /^(?:[\w.-]+: )?warning: /i;
+
 /** What differs between runtimes. */
 export interface WireOptions {
   /** Whether the embedded network is used if the directory holds no file. @default {true} */
@@ -173,7 +176,8 @@ function makeRunner(
     run,
     running,
     instrumentation,
-    onStderrLine: ({ line, ...fields }) => log.info(line, fields),
+    // Such a line says what limits a container that is attached all the same.
+    onStderrLine: ({ line, ...fields }) => log[WARNING.test(line) ? "warn" : "info"](line, fields),
     onWait: ({ plugin, verb, network, ...fields }) =>
       log.warn(`still waiting for plugin "${plugin}", ${verb} of network "${network}"`, fields),
   });

@@ -45,10 +45,13 @@ Deno.test("a kernel parameter that has another value is written", () => {
 
 Deno.test("a required kernel parameter that is not set is named, with the reason; others are passed over", () => {
   const cases = [
-    [() => files(undefined), 'the kernel parameter "net/a.b/c" cannot be set: No such file or directory'],
+    [
+      () => files(undefined),
+      'the kernel parameter "net/a.b/c" cannot be set to 1: No such file or directory',
+    ],
     [
       () => files("0", { fails: true }),
-      'the kernel parameter "net/a.b/c" cannot be set: Read-only file system',
+      'the kernel parameter "net/a.b/c" cannot be set to 1: Read-only file system',
     ],
     [() => files("0", { isFixed: true }), 'the kernel parameter "net/a.b/c" stays "0"'],
   ] as const;

@@ -3,12 +3,15 @@ import { assertEquals } from "@std/assert";
 import { runInside } from "../../lib/host/netns.ts";
 import { DaemonProcess } from "./daemon_world.ts";
 import { need, PODWIRE_BINARY } from "./need.ts";
+import { sh } from "./binary_world.ts";
 import { PluginWorld } from "./plugins_world.ts";
 import { unmountBelow } from "./unmount.ts";
 
 /** A machine with an uplink, and the program on it. */
 export class Machine implements AsyncDisposable {
   readonly #made = new Set<string>();
+  /** A script that changes the file systems as the program sees them. */
+  files = ":";
 
   private constructor(readonly world: PluginWorld) {}
 
@@ -18,7 +21,10 @@ export class Machine implements AsyncDisposable {
   }
 
   static async make(): Promise<Machine> {
-    return new Machine(await PluginWorld.make("1.9.1"));
+    const world = await PluginWorld.make("1.9.1");
+    // What the program mounts there is for all to see, in contrast to what `files` mounts.
+    await sh(`mount --bind ${world.dir} ${world.dir} && mount --make-shared ${world.dir}`);
+    return new Machine(world);
   }
 
   /** Starts the daemon, and waits until it serves. */
@@ -33,15 +39,13 @@ export class Machine implements AsyncDisposable {
     return await DaemonProcess.start({ dir, start }, args);
   }
 
-  /** Runs the program; with `bare`, on a machine where nothing of the system's own programs is installed. */
-  async podwire(args: readonly string[], { bare = false }: { bare?: boolean } = {}) {
-    const { dir } = this.world;
+  /** Runs the program. */
+  async podwire(args: readonly string[]) {
+    const { dir, node } = this.world;
     await Deno.mkdir(`${dir}/conf-dir`, { recursive: true });
     const own = [PODWIRE_BINARY, ...args, ...this.#dirs];
-    // That is where nft and iptables are.
-    const without = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /usr/sbin && exec "$@"', "sh"];
-    const [program = "", ...rest] = bare ? [...without, ...own] : own;
-    return await runInside(this.world.node, { program, args: rest });
+    const shell = ["--mount", "--propagation=unchanged", "sh", "-c", `${this.files} && exec "$@"`, "sh"];
+    return await runInside(node, { program: "unshare", args: [...shell, ...own] });
   }
 
   /** The embedded network, as JSON. */
@@ -68,9 +72,18 @@ export class Machine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const name of this.#made) await this.podwire(["rm", "-f", name]);
-    await unmountBelow(`${this.world.dir}/netns-dir`);
+    await unmountBelow(this.world.dir);
     await this.world[Symbol.asyncDispose]();
   }
+}
+
+/** Hides programs of the system, by a pattern of the shell. */
+export function without(pattern: string): string {
+  // Links to what is hidden lead to what is in the new folder.
+  return `mkdir -p /run/all-sbin && mount --bind /usr/sbin /run/all-sbin && mount -t tmpfs none /usr/sbin &&
+    for program in /run/all-sbin/*; do
+      case ${"${program##*/}"} in ${pattern}) ;; *) ln -s "$program" /usr/sbin/ ;; esac
+    done`;
 }
 
 const needs = need("root", "ip", "binary", "cni-1.9.1", "nft", "iptables");
