@@ -318,6 +318,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "isolation_use.ts",
       "firewall_table.ts",
       "forward_chains.ts",
+      "legacy_chains.ts",
       "firewall_rules.ts",
       "firewall.ts",
       "vrf_config.ts",

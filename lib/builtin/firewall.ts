@@ -14,6 +14,7 @@ import { addressesOfResult, bridgeOfResult, type FirewallNeeds } from "./firewal
 import { addSource, firewalldRuns, hasSource, refuseStrictForwarding, removeSource } from "./firewalld.ts";
 
 import { closedChains, forwardChains } from "./forward_chains.ts";
+import { closedLegacyChains, isLegacy } from "./legacy_chains.ts";
 import { wrong } from "./link_check.ts";
 import { hostOf, tagged } from "./pair_attachment.ts";
 import { requirePrevResult } from "./prev_result.ts";
@@ -48,7 +49,7 @@ async function add(request: PluginRequest): Promise<Result> {
     const closed = await makeRules(hostOf(request), needs, { backend: config.backend, isZoned });
     for (const chain of closed) {
       request.log(
-        `firewall: warning: the chain ${chain} of nftables stops what it does not know, and is not opened`,
+        `firewall: warning: the chain ${chain} stops what it does not know, and is not opened`,
       );
     }
     await warnOfBridge(request, needs);
@@ -205,10 +206,11 @@ async function status(request: PluginRequest): Promise<void> {
   const { backend } = readFirewallConfig(request.config);
   if (backend === "none") return;
   const host = hostOf(request);
-  const [hasFirewalld, works, chains] = await all([
+  const [hasFirewalld, works, chains, legacy] = await all([
     firewalldRuns(host),
     worksHere(host, backend),
     forwardChains(host),
+    closedLegacyChains(host, FAMILIES),
   ]);
   if (backend === "firewalld" && !hasFirewalld) throw notReady("firewalld does not run here");
   const isZoned = backend !== "iptables" && backend !== "nftables" && hasFirewalld;
@@ -217,9 +219,11 @@ async function status(request: PluginRequest): Promise<void> {
       backend === undefined ? "neither iptables nor nftables works here" : `${backend} does not work here`,
     );
   }
-  const closed = closedChains(chains, openersOf(works, { isZoned }));
+  // Before the first container the older kind of iptables has no rule of the plugin even where it is the one in use.
+  const others = legacy.length > 0 && await isLegacy(host) ? [] : legacy;
+  const closed = [...closedChains(chains, openersOf(works, { isZoned })), ...others];
   if (closed.length === 0) return;
-  throw notReady(`the chain ${closed.join(" and the chain ")} of nftables stops the packets of containers`);
+  throw notReady(`the chain ${closed.join(" and the chain ")} stops the packets of containers`);
 }
 
 function notReady(msg: string): CniError {

@@ -15,6 +15,7 @@ import {
 } from "./forward_chains.ts";
 import type { Host } from "./host.ts";
 import { changeListed, listIptables } from "./iptables.ts";
+import { closedLegacyChains } from "./legacy_chains.ts";
 import { checkIsolation, isolatedDevices, isolatingLines, joiningLines } from "./isolation_iptables.ts";
 import { holdIsolation, lockIsolation, unusedDevices } from "./isolation_use.ts";
 import { wrong } from "./link_check.ts";
@@ -51,7 +52,7 @@ export async function makeRules(
   const [way, chains] = await all([makeOwn(host, needs, options), forwardChains(host)]);
   const openers = openersOf(way, options);
   await openForwardChains(host, chains, needs, openers);
-  return closedChains(chains, openers);
+  return [...closedChains(chains, openers), ...await closedLegacyChains(host, familiesOf(needs))];
 }
 
 /** What opens chains of others beside rules of nftables. */

@@ -61,7 +61,7 @@ export function closedChains(
     if (!chain.isDropping || opener !== undefined && openers.includes(opener)) return false;
     return opener === "iptables" || chain.isGuarded;
   };
-  return chains.filter(isClosed).map(nameOf);
+  return chains.filter(isClosed).map((chain) => `${nameOf(chain)} of nftables`);
 }
 
 /**

@@ -218,6 +218,30 @@ async function left({ world }: Machine): Promise<readonly string[]> {
   );
 }
 
+onMachine("a chain of the older kind of iptables is named before and with each pod", async (machine) => {
+  const { world } = machine;
+  await world.sh("iptables-legacy -P FORWARD DROP");
+  const says = "the chain FORWARD of iptables-legacy stops";
+  const status = await machine.podwire(["status"]);
+  assertEquals(status.code, 6, status.stdout);
+  assertStringIncludes(status.stdout, says);
+  assert(!status.stdout.includes("ip6tables-legacy"), status.stdout);
+  const { code, stderr } = await machine.podwire(["run", "web"]);
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stderr, `${says} what it does not know, and is not opened`);
+  // Where that kind is the one in use, it has the rules.
+  const programs = ["iptables", "ip6tables"].flatMap((name) =>
+    ["", "-save", "-restore"].map((end) => `ln -sf ${name}-legacy${end} /usr/sbin/${name}${end}`)
+  );
+  machine.files = `mkdir -p /run/all && mount --bind /usr/sbin /run/all && mount -t tmpfs none /usr/sbin &&
+    cp -a /run/all/. /usr/sbin/ && rm /usr/sbin/nft && ${programs.join(" && ")}`;
+  assertEquals((await machine.podwire(["status"])).code, 0);
+  const { netns } = JSON.parse(await machine.run("other", "--publish", "8080:80"));
+  await using _other = await PeerServer.start(netns, 80);
+  assertEquals(await seenAs(world.outside, UPLINK[4], 8080), OUTSIDE[4]);
+  for (const name of ["other", "web"]) assertEquals((await machine.podwire(["rm", name])).code, 0);
+});
+
 onMachine(
   "a chain that only its own program may change is named before and with each pod",
   async (machine) => {
