@@ -50,8 +50,8 @@ const WORKING: Readonly<Record<string, BrokenHost>> = {
       const check = await machine.podwire(["check", "web"]);
       assertEquals(check.code, 1, check.stdout);
       assertMatch(check.stderr, /not there any more|does not jump|any more/);
-      assertEquals((await machine.podwire(["rm", "web"])).code, 0);
-      assertEquals((await machine.podwire(["run", "web", "--publish", "8080:80"])).code, 0);
+      const repair = await machine.podwire(["repair", "web"]);
+      assertEquals(repair.code, 0, repair.stderr);
     },
   },
   "with a route that overlaps": {
