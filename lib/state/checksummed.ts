@@ -10,6 +10,7 @@ const KINDS = [
   "attachment",
   "sandbox",
   "port",
+  "ports",
   "catalog",
   "readiness",
   "format",

@@ -39,7 +39,7 @@ export function takenByAttachment(
     : `\`podwire attachments ${containerId}\` shows the owner`;
   const msg = `the host port ${formatHostPort(wanted)} is taken by container "${containerId}" on network ` +
     `"${network}" (${ifName}, ${state})`;
-  const other = formatHostPort(claim);
+  const other = formatHostPort({ ...claim, port: wanted.port });
   const details = other === formatHostPort(wanted) ? undefined : `it has ${other}`;
   return new CniError("conflict", msg, { details, hint });
 }

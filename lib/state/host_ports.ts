@@ -1,11 +1,20 @@
 import { inParallel } from "../async/parallel.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { type AttachmentKey, attachmentKey, isSameAttachment } from "./attachment_key.ts";
+import type { AttachmentKey } from "./attachment_key.ts";
 import { type HostPort, hostPortsOf, overlap } from "./host_port.ts";
-import type { Claim } from "./host_port_claim.ts";
+import {
+  blockOf,
+  byBlock,
+  type Claim,
+  claimsFor,
+  isClaimOf,
+  overlapsClaim,
+  type PortBlock,
+  withoutPort,
+} from "./host_port_claim.ts";
 import { requireDistinct, takenByAttachment, takenByListener, takenByLost } from "./host_port_conflict.ts";
-import { HostPortFiles, type HostPortFilesOptions, type PortFile } from "./host_port_files.ts";
+import { type BlockFile, HostPortFiles, type HostPortFilesOptions } from "./host_port_files.ts";
 import type { FindListeners } from "./listeners.ts";
 import type { Locks } from "./locks.ts";
 
@@ -67,12 +76,13 @@ export class HostPorts {
     requireDistinct(ports);
     await this.#requireNoListener(ports, signal);
     using _locked = await this.#lock(signal);
+    const older = await this.#files.older();
     for (const { key, capabilityArgs } of wanted) {
       const isOther = (claim: Claim) =>
-        !leaving.includes(claim.key.containerId) && (key === undefined || !isSameAttachment(claim.key, key));
-      for (const port of hostPortsOf(capabilityArgs)) {
-        const { claims } = await this.#files.open(port);
-        await this.#withoutStale(claims.filter(isOther), port);
+        !leaving.includes(claim.key.containerId) && (key === undefined || !isClaimOf(claim, key));
+      for (const { block, ports } of groupsOf(hostPortsOf(capabilityArgs))) {
+        const { claims } = await this.#files.open(block, older);
+        await this.#withoutStale(claims.filter(isOther), ports);
       }
     }
   }
@@ -88,21 +98,19 @@ export class HostPorts {
     requireDistinct(ports);
     await this.#requireNoListener(ports, signal);
     using _locked = await this.#lock(signal);
-    const files: PortFile[] = [];
-    for (const group of Map.groupBy(ports, (port) => this.#files.path(port)).values()) {
-      const file = await this.#files.open(group[0] as HostPort);
-      let others = file.claims.filter((claim) => !isSameAttachment(claim.key, key));
-      for (const port of group) others = await this.#withoutStale(others, port);
-      files.push({
-        ...file,
-        claims: [...others, ...group.map((port) => ({ ...port, key: attachmentKey(key) }))],
-      });
+    const older = await this.#files.older();
+    const files: BlockFile[] = [];
+    for (const { block, ports: wanted } of groupsOf(ports)) {
+      const file = await this.#files.open(block, older);
+      const others = file.claims.filter((claim) => !isClaimOf(claim, key));
+      const live = await this.#withoutStale(others, wanted);
+      files.push({ ...file, claims: [...live, ...claimsFor(key, wanted)] });
     }
     try {
       for (const file of files) await this.#files.write(file);
     } catch (error) {
       // The caller removes the record next, so a claim that stays is ignored.
-      for (const port of ports) await this.#drop(key, port).catch(() => {});
+      for (const file of files) await this.#drop(key, file).catch(() => {});
       throw error;
     }
   }
@@ -112,7 +120,8 @@ export class HostPorts {
     const ports = hostPortsOf(capabilityArgs);
     if (ports.length === 0) return;
     using _locked = await this.#lock(signal);
-    for (const port of ports) await this.#drop(key, port);
+    const older = await this.#files.older();
+    for (const { block } of groupsOf(ports)) await this.#drop(key, await this.#files.open(block, older));
   }
 
   /**
@@ -135,19 +144,21 @@ export class HostPorts {
   /** Removes what crashes left: claims of attachments that are not on record, and unfinished writes. */
   async sweep(signal?: AbortSignal): Promise<void> {
     await this.removeUnfinished();
-    for (const port of await this.#files.ports()) {
+    for (const block of await this.#files.blocks()) {
       // Locks for each file anew: an ADD in between waits for one file, not for all.
       using _locked = await this.#lock(signal);
-      const file = await this.#files.openOwn(port);
+      const file = await this.#files.openOwn(block, await this.#files.older());
       if (file === undefined) continue;
-      const { claims } = file;
+      const { claims, absorbed } = file;
       // An attachment whose record cannot be read may have the port.
       const isOnRecord = async ({ key }: Claim) => {
         return await this.#options.store.look(key) !== undefined || await this.#isLost(key);
       };
       const onRecord = await inParallel(claims, CLAIMS_AT_ONCE, isOnRecord);
       const live = claims.filter((_, index) => onRecord[index]);
-      if (live.length < claims.length) await this.#files.write({ ...file, claims: live });
+      if (live.length < claims.length || absorbed.length > 0) {
+        await this.#files.write({ ...file, claims: live });
+      }
     }
   }
 
@@ -159,26 +170,31 @@ export class HostPorts {
     return held.move();
   }
 
-  async #drop(key: AttachmentKey, port: HostPort): Promise<void> {
-    const file = await this.#files.open(port);
-    const others = file.claims.filter((claim) => !isSameAttachment(claim.key, key));
+  /** Takes from an attachment what it has in a block. */
+  async #drop(key: AttachmentKey, file: BlockFile): Promise<void> {
+    const others = file.claims.filter((claim) => !isClaimOf(claim, key));
     if (others.length < file.claims.length) await this.#files.write({ ...file, claims: others });
   }
 
-  /** Refuses a port that conflicts with a claim. Returns the claims without the stale ones that overlap the port. */
-  async #withoutStale(claims: readonly Claim[], wanted: HostPort): Promise<Claim[]> {
+  /** Refuses ports that conflict with a claim. Returns the claims without what is stale in them and overlaps a port. */
+  async #withoutStale(claims: readonly Claim[], wanted: readonly HostPort[]): Promise<readonly Claim[]> {
     const live: Claim[] = [];
-    for (const claim of claims) {
-      if (!overlap(claim, wanted)) {
-        live.push(claim);
+    const waiting = [...claims];
+    for (let claim = waiting.shift(); claim !== undefined; claim = waiting.shift()) {
+      const current = claim;
+      const port = wanted.find((port) => overlapsClaim(port, current));
+      if (port === undefined) {
+        live.push(current);
         continue;
       }
-      const owner = await this.#options.store.look(claim.key);
-      const holds = (port: HostPort) => overlap(port, claim);
+      const owner = await this.#options.store.look(current.key);
+      const holds = (held: HostPort) => held.port === port.port && overlapsClaim(held, current);
       if (owner !== undefined && ("file" in owner || hostPortsOf(owner.capabilityArgs).some(holds))) {
-        throw takenByAttachment(wanted, claim, owner);
+        throw takenByAttachment(port, current, owner);
       }
-      if (owner === undefined && await this.#isLost(claim.key)) throw takenByLost(wanted, claim);
+      if (owner === undefined && await this.#isLost(current.key)) throw takenByLost(port, current);
+      // Of an attachment that has other ports of it only this one is stale.
+      if (owner !== undefined) waiting.push(...withoutPort(current, port.port));
     }
     return live;
   }
@@ -186,4 +202,14 @@ export class HostPorts {
   async #isLost(key: AttachmentKey): Promise<boolean> {
     return await this.#options.isLost?.(key) ?? false;
   }
+}
+
+/** Returns the ports by their blocks. */
+function groupsOf(
+  ports: readonly HostPort[],
+): readonly { readonly block: PortBlock; readonly ports: readonly HostPort[] }[] {
+  return [...byBlock(ports).values()].flatMap((group) => {
+    const [first] = group;
+    return first === undefined ? [] : [{ block: blockOf(first), ports: group }];
+  });
 }

@@ -10,9 +10,12 @@ import { writeBestEffort } from "./write_best_effort.ts";
 
 const KIND = "podwire.format.v1";
 /** The layout of the state directory that this version reads and writes. Raised when an earlier version would misread it. */
-const NUMBER = 2;
-/** Without files of containers: records of sandboxes and of attachments have files of their own. */
-const OLDER = [1];
+const NUMBER = 3;
+/**
+ * 1: without files of containers: records of sandboxes and of attachments have files of their own. 2: each claimed port of the host
+ * has a file.
+ */
+const OLDER = [1, 2];
 
 /**
  * The layout of the state directory, `<state-dir>/format`. A later version that renames or moves files raises the number, so

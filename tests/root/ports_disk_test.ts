@@ -48,7 +48,7 @@ for (
       assertEquals({ log: await world.plugins.log(), namesIn: await namesIn(`${dir}/ports`) }, {
         log: ["a ADD c1 eth0"],
         namesIn: [
-          "tcp-9090.json",
+          "tcp-9088-9151.json",
         ],
       });
       await mend(dir);
@@ -70,10 +70,10 @@ Deno.test({
       await fill(dir);
       const error = await failing(() => add(world, "c2"));
       assertMatch(error.message, NO_SPACE);
-      assertEquals(error.context.file, `${dir}/tcp-8080.json`);
+      assertEquals(error.context.file, `${dir}/tcp-8064-8127.json`);
       assertEquals(await world.files(), ["c1/eth0@web", "results/web-c1-eth0"]);
       await empty(dir);
-      assertEquals(await namesIn(dir), ["tcp-9090.json"]);
+      assertEquals(await namesIn(dir), ["tcp-9088-9151.json"]);
       await add(world, "c2");
       assertEquals(await world.plugins.log(), ["a ADD c1 eth0", "a ADD c2 eth0"]);
     });
@@ -88,7 +88,7 @@ diskTest(
     await add(world, "c2", 9090);
     await fill(dir);
     await del(world, "c1");
-    assertEquals(await namesIn(`${dir}/ports`), ["tcp-9090.json"]);
+    assertEquals(await namesIn(`${dir}/ports`), ["tcp-9088-9151.json"]);
     assertEquals((await world.plugins.log()).at(-1), "a DEL c1 eth0");
     await empty(dir);
     await add(world, "c3");

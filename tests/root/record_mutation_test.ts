@@ -320,7 +320,7 @@ sandboxTest(
     const later = '{"kind":"podwire.attachment.v2"}';
     await putRecord(recordFile(world.stateDir, two), { ifName: "eth0", network: "a" }, later);
     await Deno.writeTextFile(`${world.stateDir}/names/default/two`, "?");
-    await Deno.writeTextFile(`${world.stateDir}/ports/tcp-8099.json`, "");
+    await Deno.writeTextFile(`${world.stateDir}/ports/tcp-8064-8127.json`, "");
     // A plugin that is asked for its status is noted in run/calls while it runs.
     const shown = () =>
       world.sh(

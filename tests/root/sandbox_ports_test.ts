@@ -46,7 +46,7 @@ sandboxTest(
       /127\.0\.0\.1:8080\/tcp is taken by container "one" on network "a" \(eth0, attached\)/,
     );
     assertEquals([await world.left(), await world.calls()], before);
-    assertEquals(await claims(world), ["tcp-8080.json"]);
+    assertEquals(await claims(world), ["tcp-8064-8127.json"]);
     await sandboxes.remove(world.id("one"));
     assertEquals(await claims(world), []);
     await sandboxes.run(web(world, "two"));
@@ -80,7 +80,7 @@ sandboxTest(
     assertEquals((await sandboxes.get("web")).id, world.id("one"));
     await sandboxes.run(two);
     assertEquals((await sandboxes.get("web")).id, world.id("two"));
-    assertEquals((await claims(world)).sort(), ["tcp-8080.json", "tcp-9090.json"]);
+    assertEquals((await claims(world)).sort(), ["tcp-8064-8127.json", "tcp-9088-9151.json"]);
   },
 );
 
@@ -111,7 +111,7 @@ sandboxTest("F73 a reboot frees the ports of the last boot before the first set-
   await world.podwire().sandboxes.run(web(world, "one"));
   await world.afterRestart().sandboxes.run(web(world, "two"));
   assertEquals((await world.store.all()).map(({ containerId }) => world.plain(containerId)), ["two", "two"]);
-  assertEquals(await claims(world), ["tcp-8080.json"]);
+  assertEquals(await claims(world), ["tcp-8064-8127.json"]);
 });
 
 sandboxTest(
@@ -141,7 +141,7 @@ sandboxTest(
       containers: (await hints.containers()).map((id) => world.plain(id)),
     }, {
       claims: [
-        "tcp-9090.json",
+        "tcp-9088-9151.json",
       ],
       containers: ["two"],
     });

@@ -54,7 +54,7 @@ Deno.test("F67 a second owner of a host port is refused before anything runs, an
     log: ["a ADD c1 eth0"],
     files: ["c1/eth0@web", "results/web-c1-eth0"],
   });
-  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json"]);
 });
 
 Deno.test("F67 several owners can have the same port if no packet would be for two of them", async () => {
@@ -70,7 +70,7 @@ Deno.test("F67 several owners can have the same port if no packet would be for t
   assertMatch(refused.msg, /\[::1\]:8080\/tcp is taken by container "c2"/);
   await delOf(world, "c2");
   await addOf(world, "c4", publish({ hostPort: 8080, hostIP: "::1" }));
-  assertEquals(await claimsIn(world), ["tcp-8080.json", "udp-8080.json"]);
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json", "udp-8064-8127.json"]);
   for (const id of ["c1", "c3", "c4"]) await delOf(world, id);
   assertEquals(await claimsIn(world), []);
 });
@@ -80,7 +80,7 @@ Deno.test("F67 none of several ports is taken if one is not free", async () => {
   await addOf(world, "c1");
   const several = publish({ hostPort: 7070 }, { hostPort: 8080 }, { hostPort: 9090 });
   await failing(() => addOf(world, "c2", several));
-  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json"]);
   await addOf(world, "c3", publish({ hostPort: 7070 }, { hostPort: 9090 }));
 });
 
@@ -106,7 +106,7 @@ Deno.test("F67 a port that no plugin of the network publishes is not claimed", a
   const without = listOf(["a"]);
   await world.attachments().add(without, requestOf(world, "c1", PORT));
   await addOf(world, "c2");
-  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json"]);
   await world.attachments().del(without, requestOf(world, "c1", {}));
   await failing(() => addOf(world, "c3"));
 });
@@ -125,7 +125,7 @@ Deno.test("F67 the ports of all attachments of a pod are checked before the firs
   await world.ports.requireFree([{ key, capabilityArgs: PORT }]);
   await failing(() => world.ports.requireFree([{ key: { ...key, ifName: "eth1" }, capabilityArgs: PORT }]));
   await world.ports.requireFree([{ capabilityArgs: PORT }], { leaving: ["c1"] });
-  assertEquals(await claimsIn(world), ["tcp-8080.json"]);
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json"]);
 });
 
 Deno.test("F73 G28 the port is free after a failed ADD that was undone", async () => {
@@ -206,9 +206,11 @@ Deno.test("a sweep removes the claims that crashes left, and none that is in use
   await Deno.writeTextFile(unfinished, "");
   await Deno.writeTextFile(`${world.stateDir}/ports/README`, "not ours");
   await world.ports.sweep();
-  assertEquals(await claimsIn(world), ["README", "tcp-9090.json"]);
-  const { claims } = JSON.parse(await Deno.readTextFile(`${world.stateDir}/ports/tcp-9090.json`));
-  assertEquals(claims, [{ containerId: "c3", network: "web", ifName: "eth0", hostIP: "127.0.0.2" }]);
+  assertEquals(await claimsIn(world), ["README", "tcp-9088-9151.json"]);
+  const { claims } = JSON.parse(await Deno.readTextFile(`${world.stateDir}/ports/tcp-9088-9151.json`));
+  assertEquals(claims, [
+    { containerId: "c3", network: "web", ifName: "eth0", hostIP: "127.0.0.2", first: 9090, last: 9090 },
+  ]);
 });
 
 Deno.test("claims that cannot be read are moved aside and rebuilt from the records", async () => {
@@ -216,19 +218,23 @@ Deno.test("claims that cannot be read are moved aside and rebuilt from the recor
   await addOf(world, "c1");
   await addOf(world, "c2", publish({ hostPort: 9090 }));
   await Deno.writeTextFile(
-    `${world.stateDir}/ports/tcp-8080.json`,
-    '{"kind": "podwire.port.v1", "claims": []}\n',
+    `${world.stateDir}/ports/tcp-8064-8127.json`,
+    '{"kind": "podwire.ports.v1", "claims": []}\n',
   );
   const error = await failing(() => addOf(world, "c3"));
   assertMatch(error.msg, /is taken by container "c1"/);
-  assertEquals(await claimsIn(world), ["tcp-8080.json", "tcp-8080.json.bad-1", "tcp-9090.json"]);
+  assertEquals(await claimsIn(world), [
+    "tcp-8064-8127.json",
+    "tcp-8064-8127.json.bad-1",
+    "tcp-9088-9151.json",
+  ]);
   assertEquals(world.bad.map(({ reason }) => reason), ["its checksum does not match"]);
   await failing(() => addOf(world, "c3"));
   assertEquals(world.bad.length, 1);
-  await Deno.writeTextFile(`${world.stateDir}/ports/tcp-8080.json`, "");
+  await Deno.writeTextFile(`${world.stateDir}/ports/tcp-8064-8127.json`, "");
   await delOf(world, "c1");
   // Of an empty one there is nothing to keep.
-  assertEquals(await claimsIn(world), ["tcp-8080.json.bad-1", "tcp-9090.json"]);
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json.bad-1", "tcp-9088-9151.json"]);
 });
 
 Deno.test("F52 the signal ends a wait for the claims of others, and nothing stays on record", async () => {
@@ -292,7 +298,7 @@ Deno.test("members of a newer version, of a port or of its claims, are kept when
   await using world = await portWorld();
   const local = publish({ hostPort: 8080, hostIP: "127.0.0.1" });
   await addOf(world, "c1", local);
-  const file = `${world.stateDir}/ports/tcp-8080.json`;
+  const file = `${world.stateDir}/ports/tcp-8064-8127.json`;
   const { kind, checksum: _, claims: [claim] } = JSON.parse(await Deno.readTextFile(file));
   const later = { zone: "a", claims: [{ ...claim, weight: [1] }] };
   await Deno.writeTextFile(file, await printChecksummed(kind, later));
@@ -304,4 +310,94 @@ Deno.test("members of a newer version, of a port or of its claims, are kept when
   assertEquals(left, later);
   await delOf(world, "c1");
   assertEquals(await claimsIn(world), []);
+});
+
+/** The calls that read and write files, while `act` runs. */
+async function filesWritten(world: NetworkWorld, act: () => Promise<unknown>): Promise<number> {
+  const before = new Map(await mtimes(world));
+  await act();
+  return (await mtimes(world)).filter(([name, inode]) => before.get(name) !== inode).length;
+}
+
+async function mtimes(world: NetworkWorld): Promise<(readonly [string, number | null])[]> {
+  const dir = `${world.stateDir}/ports`;
+  const names = await claimsIn(world).catch(() => []);
+  return names.map((name) => [name, Deno.statSync(`${dir}/${name}`).ino] as const);
+}
+
+const range = (first: number, count: number): JsonObject =>
+  publish(...Array.from({ length: count }, (_, at) => ({ hostPort: first + at, containerPort: first + at })));
+
+Deno.test("a claim on 10,000 ports writes 157 files, each of one range, and one port writes one", async () => {
+  await using world = await portWorld();
+  const [many, one] = [range(20_000, 10_000), range(30_001, 1)];
+  const keyOf = (containerId: string) => ({ containerId, network: "web", ifName: "eth0" });
+  assertEquals(await filesWritten(world, () => world.ports.claim(keyOf("c1"), many)), 157);
+  for (const name of await claimsIn(world)) {
+    const { claims } = JSON.parse(await Deno.readTextFile(`${world.stateDir}/ports/${name}`));
+    assertEquals(claims.length, 1, name);
+  }
+  assertEquals(await filesWritten(world, () => world.ports.claim(keyOf("c2"), one)), 1);
+  assertEquals(
+    await filesWritten(world, () => world.ports.requireFree([{ capabilityArgs: range(40_000, 10_000) }])),
+    0,
+  );
+  await world.ports.release(keyOf("c2"), one);
+  await world.ports.release(keyOf("c1"), many);
+  assertEquals(await claimsIn(world), []);
+});
+
+Deno.test("ranges conflict in any port of theirs, over the borders of files, and touch otherwise", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1", range(8_100, 60));
+  for (const [first, count, taken] of [[8_050, 51, 8_100], [8_127, 2, 8_127], [8_159, 9, 8_159]] as const) {
+    const error = await failing(() => addOf(world, "c2", range(first, count)));
+    assertMatch(error.msg, new RegExp(`the host port ${taken}/tcp is taken by container "c1"`));
+  }
+  await addOf(world, "c2", range(8_050, 50));
+  await addOf(world, "c3", range(8_160, 50));
+  await delOf(world, "c1");
+  await addOf(world, "c4", range(8_100, 60));
+  const error = await failing(() => addOf(world, "c5", range(8_099, 1)));
+  assertMatch(error.msg, /8099\/tcp is taken by container "c2"/);
+});
+
+Deno.test("claims that an earlier version wrote, a file for each port, are kept, joined, and released", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1", publish({ hostPort: 8080 }, { hostPort: 8081 }, { hostPort: 9090 }));
+  const dir = `${world.stateDir}/ports`;
+  for (const name of await claimsIn(world)) await Deno.remove(`${dir}/${name}`);
+  const older = async (port: number, containerId: string) => {
+    const claims = [{ containerId, network: "web", ifName: "eth0", hostIP: "" }];
+    await Deno.writeTextFile(
+      `${dir}/tcp-${port}.json`,
+      await printChecksummed("podwire.port.v1", { claims }),
+    );
+  };
+  for (const port of [8080, 8081, 9090]) await older(port, "c1");
+  await older(8100, "gone");
+  const error = await failing(() => addOf(world, "c2"));
+  assertMatch(error.msg, /8080\/tcp is taken by container "c1"/);
+  await addOf(world, "c3", publish({ hostPort: 8090 }));
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json", "tcp-9090.json"]);
+  const { claims } = JSON.parse(await Deno.readTextFile(`${dir}/tcp-8064-8127.json`));
+  const of = (containerId: string, first: number, last: number) => {
+    return { containerId, network: "web", ifName: "eth0", hostIP: "", first, last };
+  };
+  assertEquals(claims, [of("c1", 8080, 8081), of("gone", 8100, 8100), of("c3", 8090, 8090)]);
+  await world.ports.sweep();
+  assertEquals(await claimsIn(world), ["tcp-8064-8127.json", "tcp-9088-9151.json"]);
+  await failing(() => addOf(world, "c2", publish({ hostPort: 9090 })));
+  await delOf(world, "c1");
+  await addOf(world, "c2");
+});
+
+Deno.test("of the claim of an attachment that has fewer ports by now only those are free that it has not", async () => {
+  await using world = await portWorld();
+  await addOf(world, "c1", range(8_070, 20));
+  const [record] = await world.store.all();
+  await world.store.write({ ...record!, capabilityArgs: range(8_080, 5) });
+  await addOf(world, "c2", range(8_070, 10));
+  await failing(() => addOf(world, "c3", range(8_084, 1)));
+  await addOf(world, "c3", range(8_085, 5));
 });

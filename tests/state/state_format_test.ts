@@ -12,7 +12,7 @@ function formatTest(name: string, fn: (stateDir: string, log: Lines) => Promise<
   Deno.test(name, () => inTempDir((dir) => fn(`${dir}/state`, new Lines())));
 }
 
-const newer = () => printChecksummed("podwire.format.v1", { format: 3, hint: "moved" });
+const newer = () => printChecksummed("podwire.format.v1", { format: 4, hint: "moved" });
 
 formatTest(
   "the layout is written once, and a directory without the file counts as of the first version",
@@ -67,7 +67,7 @@ formatTest(
     const file = `${stateDir}/format`;
     await new StateFormat(stateDir, log).note();
     const whole = await Deno.readTextFile(file);
-    for (const damaged of ["", "{", "[]", whole.replace('"format":2', '"format":4'), "\0".repeat(80)]) {
+    for (const damaged of ["", "{", "[]", whole.replace('"format":3', '"format":4'), "\0".repeat(80)]) {
       assert(damaged !== whole);
       await Deno.writeTextFile(file, damaged);
       const format = new StateFormat(stateDir, log);
