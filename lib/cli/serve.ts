@@ -31,12 +31,13 @@ export async function serve(input: CommandInput): Promise<number> {
   const { log: _log, ...runtime } = runtimeOptions(input);
   const graceMs = duration(input, "grace");
   const gcIntervalMs = duration(input, "gc-interval");
+  const checkIntervalMs = duration(input, "check-interval");
   const requestMs = duration(input, "request-timeout");
   const most = input.value("max-requests");
   const pool = poolOf(input);
   const log = logger(input, "info");
   const options = {
-    runtime: { ...runtime, graceMs, gcIntervalMs },
+    runtime: { ...runtime, graceMs, gcIntervalMs, checkIntervalMs, repairRules: repairsRules(input) },
     log,
     version: VERSION,
     socket: socketPath("--socket", resolve(input.value("socket") ?? DEFAULT_SOCKET), "listen"),
@@ -55,6 +56,14 @@ export async function serve(input: CommandInput): Promise<number> {
     }),
   };
   return await untilSignalled(io, (signal) => Daemon.start(options, signal));
+}
+
+function repairsRules(input: CommandInput): boolean {
+  const isOff = input.flag("no-repair");
+  if (isOff && input.flag("repair")) {
+    throw new CniError("usage", "--repair and --no-repair exclude each other");
+  }
+  return !isOff;
 }
 
 /** Reads `--pool NETWORK=N`. */

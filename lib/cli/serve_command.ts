@@ -14,6 +14,23 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     help: "how often resources without an owner are removed (default: never)",
   },
   {
+    name: "check-interval",
+    kind: "value",
+    value: "DURATION",
+    help:
+      "how often the plugins CHECK each attachment; one that has drifted is looked at more often (default: never)",
+  },
+  {
+    name: "repair",
+    kind: "flag",
+    help: "put lost rules of built-in plugins back (default)",
+  },
+  {
+    name: "no-repair",
+    kind: "flag",
+    help: "only report them",
+  },
+  {
     name: "grace",
     kind: "value",
     value: "DURATION",
@@ -74,6 +91,9 @@ export const SERVE: Command = {
     "The command line works on the same records at the same time, and does not need the daemon.\n\n" +
     "If the addresses of a network come from DHCP, it starts `dhcp daemon` of the plugin, unless one listens there already,\n" +
     "watches it, and asks for the leases again that a new one does not know.\n\n" +
+    "If a flush or a reload of the firewall takes rules of built-in plugins away, the daemon puts them back within\n" +
+    "two seconds; connections of the sandboxes go on. Links, addresses and routes that are lost, and forwarding that is\n" +
+    "switched off, are reported: in the log, as an event and in the metrics.\n\n" +
     "A request gets a sandbox of the pool if it asks for one network and sets nothing but a name, a namespace and\n" +
     "labels. Until then, ps shows the sandbox in namespace podwire-pool. Its plugins got K8S_POD_NAME=pool-... and that\n" +
     "namespace, and not the name that it has later.",

@@ -94,7 +94,12 @@ export class Daemon {
     // Below what may take long to end, so that the watchdog is answered until then.
     begun.use(answerWatchdog(manager, log));
     const events = begun.use(
-      new DaemonEvents({ runtime, log, onInfraEnded: () => metrics.onInfraEnded() }),
+      new DaemonEvents({
+        runtime,
+        log,
+        onInfraEnded: () => metrics.onInfraEnded(),
+        onDrift: ({ state }) => metrics.onDrift(state),
+      }),
     );
     if (options.dhcp !== false) begun.use(await keepDhcp(runtime, events, metrics));
     const pool = options.pool && begun.use(poolOf(options.pool, runtime, { metrics, log }));
@@ -255,7 +260,7 @@ function contextOf(
     run: (request, options) =>
       pool === undefined ? make(request, options) : pool.run(request, () => make(request, options), options),
     events,
-    metrics: async () => metrics.render(await gauges.read()),
+    metrics: async () => metrics.render(await gauges.read(), runtime.drifted.length),
     log,
   };
 }

@@ -1,3 +1,4 @@
+import type { DriftChange } from "../attachment/drifts.ts";
 import type { DhcpEvent } from "../dhcp/event.ts";
 import type { Logger } from "../host/log.ts";
 import { entryToJson, statusToJson } from "../runtime/json_view.ts";
@@ -11,11 +12,13 @@ export interface DaemonEventsOptions {
   readonly log: Logger;
   /** Called when an infra container has ended by itself. */
   readonly onInfraEnded: () => void;
+  /** Called when an attachment has drifted, was repaired, or is well again. */
+  readonly onDrift: (change: DriftChange) => void;
 }
 
 /**
- * The events that clients read: changes of the networks, of their readiness, of sandboxes, of attachments, and of leases of DHCP.
- * The records are watched only while there are readers.
+ * The events that clients read: changes of the networks, of their readiness, of sandboxes, of attachments and whether these have
+ * drifted, and of leases of DHCP. The records are watched only while there are readers.
  */
 export class DaemonEvents implements AsyncDisposable {
   readonly #options: DaemonEventsOptions;
@@ -28,7 +31,7 @@ export class DaemonEvents implements AsyncDisposable {
   /** Subscribes to the runtime. */
   constructor(options: DaemonEventsOptions) {
     this.#options = options;
-    const { runtime, log, onInfraEnded } = options;
+    const { runtime, log, onInfraEnded, onDrift } = options;
     this.#subscriptions.use(
       runtime.onNetworks((entries) => this.#publish("catalogue", { networks: entries.map(entryToJson) })),
     );
@@ -36,6 +39,13 @@ export class DaemonEvents implements AsyncDisposable {
       log.warn("an infra container has ended by itself", { sandbox, pid, reason });
       onInfraEnded();
       this.#records?.changed(sandbox);
+    }));
+    this.#subscriptions.use(runtime.onDrift((change) => {
+      const { state, why, ...attachment } = change;
+      if (state === "drifted") log.warn(`an attachment has drifted: ${why}`, attachment);
+      if (state === "well") log.info("an attachment is well again", attachment);
+      onDrift(change);
+      this.#publish("drift", { ...change });
     }));
     this.#subscriptions.use(
       runtime.onStatus((status) => this.#publish("status", { status: statusToJson(status) })),

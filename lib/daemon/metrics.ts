@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from "../async/clock.ts";
+import type { DriftState } from "../attachment/drifts.ts";
 import { FILE_STATUSES } from "../catalog/entry.ts";
 import type { DhcpEvent } from "../dhcp/event.ts";
 import type { LockWaitEvent, Observer, OperationEvent, PluginCallEvent } from "../plugin/instrumentation.ts";
@@ -89,6 +90,11 @@ export class Metrics implements Observer, PoolObserver {
     help: "Leases that a new DHCP daemon was asked for: renewed, changed (another address), or failed.",
     labels: ["outcome"],
   });
+  readonly #drifts = new Counter({
+    name: "podwire_attachment_drifts_total",
+    help: "Attachments that drifted, whose rules were put back, or that were well again.",
+    labels: ["state"],
+  });
   readonly #uncaught = new Counter({
     name: "podwire_uncaught_errors_total",
     help: "Uncaught errors; the daemon continues, and each one is a defect.",
@@ -156,6 +162,11 @@ export class Metrics implements Observer, PoolObserver {
     else this.#dhcpDaemons.add({ socket: event.socket, event: event.event }, now);
   }
 
+  /** Counts a change of an attachment. */
+  onDrift(state: DriftState): void {
+    this.#drifts.add({ state }, this.#clock.now());
+  }
+
   /** Counts an uncaught error. */
   onUncaught(): void {
     this.#uncaught.add({}, this.#clock.now());
@@ -176,8 +187,8 @@ export class Metrics implements Observer, PoolObserver {
     this.#poolMisses.add({ network, reason }, this.#clock.now());
   }
 
-  /** Returns all metrics in the text format. Gauges without a value are left out. */
-  render(values: GaugeValues = {}): string {
+  /** Returns all metrics in the text format, with the number of attachments that have drifted. Gauges without a value are left out. */
+  render(values: GaugeValues = {}, drifted?: number): string {
     this.#dropNetworks(values);
     return [
       this.#pluginDuration.write(),
@@ -191,8 +202,10 @@ export class Metrics implements Observer, PoolObserver {
       this.#infraDeaths.write(),
       this.#dhcpDaemons.write(),
       this.#dhcpLeases.write(),
+      this.#drifts.write(),
       this.#uncaught.write(),
       ...this.#pools(),
+      ...drifted === undefined ? [] : [writeGauge(DRIFTED, [{ labels: {}, value: drifted }])],
       ...this.#gauges(values),
       ...this.#program(),
     ].join("");
@@ -292,6 +305,11 @@ const FAILED = {
 const FAILED_AGE = {
   name: "podwire_failed_attachment_age_seconds",
   help: "Age of the oldest attachment that could not be removed; 0 if there is none.",
+  labels: [],
+} as const;
+const DRIFTED = {
+  name: "podwire_attachments_drifted",
+  help: "Attachments that are known to be not as their ADD left them.",
   labels: [],
 } as const;
 const SANDBOXES = { name: "podwire_sandboxes", help: "Sandboxes on record.", labels: ["state"] } as const;

@@ -1,7 +1,10 @@
 import type { CallOptions } from "../async/call_options.ts";
+import type { Drift, DriftChange } from "../attachment/drifts.ts";
 import type { DhcpEvent } from "../dhcp/event.ts";
 import { DhcpKeeper, type DhcpKeeperOptions } from "../dhcp/keeper.ts";
 import { call } from "../errors/call.ts";
+import { driftWarnings } from "../readiness/drift_warning.ts";
+import type { NetworkStatus } from "../readiness/status.ts";
 import { ContainerWatch } from "../sandbox/container_watch.ts";
 import { isDamaged } from "../sandbox/damaged_record.ts";
 import { type InfraEnded, InfraWatch } from "../sandbox/infra_watch.ts";
@@ -10,12 +13,13 @@ import type { Sandboxes } from "../sandbox/sandbox.ts";
 import { WarmSandboxes } from "../sandbox/warm_sandboxes.ts";
 import { type Background, type BackgroundOptions, startBackground } from "./background.ts";
 import type { RuntimeContext } from "./context.ts";
-import { collectGarbage, LiveOperations } from "./operations.ts";
+import { type DriftOptions, DriftWatch } from "./drift_watch.ts";
+import { collectGarbage, LiveOperations, type StatusRequest } from "./operations.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { wire } from "./wiring.ts";
 
 /** How a {@linkcode LiveRuntime} is opened. */
-export interface LiveOptions extends RuntimeOptions, Omit<BackgroundOptions, "watch"> {}
+export interface LiveOptions extends RuntimeOptions, Omit<BackgroundOptions, "watch">, DriftOptions {}
 
 /**
  * A runtime of a process that keeps running: it reads the configuration before the first call, tracks the readiness of the
@@ -27,12 +31,18 @@ export class LiveRuntime extends LiveOperations {
   readonly #context: RuntimeContext;
   readonly #background: Background;
   readonly #containers: ContainerWatch;
+  readonly #drift: DriftWatch;
 
-  private constructor(context: RuntimeContext, background: Background, containers: ContainerWatch) {
+  private constructor(
+    context: RuntimeContext,
+    background: Background,
+    { containers, drift }: { readonly containers: ContainerWatch; readonly drift: DriftWatch },
+  ) {
     super(context, background);
     this.#context = context;
     this.#background = background;
     this.#containers = containers;
+    this.#drift = drift;
   }
 
   /** Reads the configuration directory and starts to watch it. */
@@ -52,7 +62,7 @@ export class LiveRuntime extends LiveOperations {
       opened.resolve(background);
       const containers = new ContainerWatch({ ...context.sandboxContext, recovery: context.recovery });
       containers.start();
-      return new LiveRuntime(context, background, containers);
+      return new LiveRuntime(context, background, { containers, drift: DriftWatch.start(context, options) });
     });
   }
 
@@ -108,8 +118,37 @@ export class LiveRuntime extends LiveOperations {
     });
   }
 
+  /** The attachments that are known to be not as their ADD left them. */
+  get drifted(): readonly Drift[] {
+    return this.#drift.current;
+  }
+
+  /** Calls `listener` when an attachment has drifted, was repaired, or is well again, until disposed of. */
+  onDrift(listener: (change: DriftChange) => void): Disposable {
+    return this.#drift.onChange(listener);
+  }
+
+  /** As {@linkcode LiveOperations.status}; the warnings also say which attachments have drifted. */
+  override async status(
+    request: StatusRequest = {},
+    options: CallOptions = {},
+  ): Promise<readonly NetworkStatus[]> {
+    const drifted = this.#drift.current.map(({ why, ...key }) => ({
+      ...key,
+      missing: [why],
+      error: undefined,
+    }));
+    return (await super.status(request, options)).map((status) => {
+      const { network, warnings = [] } = status;
+      return network === undefined
+        ? status
+        : { ...status, warnings: [...warnings, ...driftWarnings(network, drifted)] };
+    });
+  }
+
   /** Stops watching and the timers, and waits for what they have in progress. */
   override async [Symbol.asyncDispose](): Promise<void> {
+    await this.#drift[Symbol.asyncDispose]();
     await this.#containers[Symbol.asyncDispose]();
     await super[Symbol.asyncDispose]();
   }

@@ -9,6 +9,7 @@ import { asResult, type Result } from "../cni/result.ts";
 import { call } from "../errors/call.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
 import type { PluginVersions } from "../plugin/versions.ts";
+import { withDriftWarnings } from "../readiness/drift_warning.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import { checkStatus, type StatusOptions } from "../readiness/status_check.ts";
 import { namedTarget, networkTarget, type StatusTarget, statusTargets } from "../readiness/status_target.ts";
@@ -163,6 +164,9 @@ export class Podwire extends NetworkOperations {
    * Returns whether that network, or each network of the directory, can attach containers now: its plugins exist and support
    * its version, and from version 1.1.0 on they also answer STATUS. It never waits for other operations.
    *
+   * Its warnings say also whether rules of its attachments are lost, as after a flush, or packets are not forwarded: what
+   * {@linkcode Sandboxes.repair} puts back.
+   *
    * A file that cannot be used has a status too (`invalid-config`), and so has a missing default network (`no-config`). The
    * state directory, if it can be written, remembers since when they are so.
    *
@@ -185,7 +189,8 @@ export class Podwire extends NetworkOperations {
     { graceMs, signal }: StatusOptions = {},
   ): Promise<readonly NetworkStatus[]> {
     return await call({ signal }, async () => {
-      const { probeNetwork: ask, readinessMemory: memory } = this.#context;
+      const { probeNetwork, readinessMemory: memory, rules } = this.#context;
+      const ask = withDriftWarnings(probeNetwork, () => rules.find({ forwarding: true, signal }));
       const targets = await this.#statusTargets(network, signal);
       return await checkStatus(targets, { ask, memory, all: network === undefined, graceMs, signal });
     });

@@ -89,6 +89,7 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   limit: ["soon", '--limit: "soon" is not a duration'],
   "allow-annotation": ["all", '--allow-annotation: "all" is not one of ip'],
   "allow-host-ports": ["0", '--allow-host-ports: "0" is not PORT[-PORT]'],
+  "check-interval": ["5", '--check-interval: "5" is not a duration'],
   "gc-interval": ["5", '--gc-interval: "5" is not a duration'],
   "request-timeout": ["5", '--request-timeout: "5" is not a duration'],
   "max-requests": ["0", '--max-requests: "0" is not a number from 1 to'],

@@ -76,6 +76,15 @@ Deno.test("operations, locks and requests are counted, and methods of clients ar
   assertEquals(value("podwire_http_requests_total", { route: "", method: "other", status: "405" }), 1);
 });
 
+Deno.test("attachments that have drifted are a gauge, and each change of one is counted", () => {
+  const metrics = new Metrics({ version: "1.2.3" });
+  for (const state of ["drifted", "repaired", "repaired", "well"] as const) metrics.onDrift(state);
+  const families = read(metrics, {}, 3);
+  const total = (state: string) => valueOf(families, "podwire_attachment_drifts_total", { state });
+  assertEquals(["drifted", "repaired", "well"].map(total), [1, 2, 1]);
+  assertEquals(valueOf(families, "podwire_attachments_drifted", {}), 3);
+});
+
 Deno.test("requests become a histogram by route, method and class of status; clients cannot make it grow", () => {
   const metrics = new Metrics({ version: "1.2.3" });
   const route = "/v1/sandboxes/{id}";

@@ -6,6 +6,9 @@ import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import type { Podwire } from "../../lib/runtime/podwire.ts";
 import { sh, World } from "./builtin_world.ts";
 import { Machine } from "./firewall_world.ts";
+import { SYSTEM_PATH } from "./binary_world.ts";
+import { DaemonProcess } from "./daemon_world.ts";
+import { PODWIRE_BINARY } from "./need.ts";
 import { SandboxWorld } from "./sandbox_world.ts";
 
 /** What makes rules. */
@@ -85,7 +88,7 @@ export class DriftWorld implements AsyncDisposable {
 
   /** A runtime as in a process that has just been started. */
   podwire(): Podwire {
-    return this.own.podwire({ run: this.run, pluginDirs: [] });
+    return this.own.podwire({ run: this.run });
   }
 
   /** Runs programs on the machine, and notes those that change rules. */
@@ -95,6 +98,31 @@ export class DriftWorld implements AsyncDisposable {
     return await this.machine.run(request);
   };
 
+  /** Starts the compiled program as a daemon on the machine. */
+  async daemon(...args: readonly string[]): Promise<DaemonProcess> {
+    return await DaemonProcess.start({
+      dir: this.own.dir,
+      start: (more) =>
+        new Deno.Command("nsenter", {
+          args: [`--net=${this.machine.netns}`, PODWIRE_BINARY, ...this.dirs, ...more, ...args],
+          env: { PATH: SYSTEM_PATH },
+          clearEnv: true,
+          stdin: "null",
+          stdout: "piped",
+          stderr: "piped",
+        }).spawn(),
+    });
+  }
+
+  /** The options for the directories of the world. */
+  get dirs(): readonly string[] {
+    const { confDir, stateDir, netnsDir, dir, plugins } = this.own;
+    return [
+      ...[`--conf-dir=${confDir}`, `--state-dir=${stateDir}`, `--netns-dir=${netnsDir}`],
+      ...[`--cache-dir=${dir}/cache`, `--plugin-dir=${plugins.dir}`],
+    ];
+  }
+
   /** All rules of the machine, in their order in each table. A table that is made again comes after the others. */
   async rules(): Promise<readonly string[]> {
     const text = await this.machine.sh(
@@ -102,7 +130,9 @@ export class DriftWorld implements AsyncDisposable {
         "$each -w -t $table -S; done; done; nft -s list ruleset",
     );
     const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("# Warning"));
-    return lines.join("\n").split(/^(?=table )/m).map((table) => table.trimEnd()).sort();
+    const tables = lines.join("\n").split(/^(?=table )/m).map((table) => table.trimEnd());
+    // What nft shows of the tables of iptables is not always the same.
+    return tables.filter((table) => !/^table ip6? (nat|filter) /.test(table)).sort();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -52,6 +52,9 @@ for (const backend of BACKENDS) {
         const { ready, reason } = await sandboxes.check("one");
         assertEquals(ready, false, flush);
         assertMatch(reason ?? "", /^Cannot CHECK network "net", plugin "(bridge|portmap|firewall)"/, flush);
+        const [{ ready: isReady, warnings = [] } = { ready: false }] = await world.podwire().status("net");
+        assertEquals(isReady, true, flush);
+        assertMatch(warnings.join("; "), /drifted \(.*podwire repair/, flush);
         const planned = await sandboxes.repair({ dryRun: true });
         assertEquals(world.changes, [], `a dry run changes nothing: ${flush}`);
         const { repaired, kept } = await sandboxes.repair();
@@ -64,6 +67,7 @@ for (const backend of BACKENDS) {
           "rules net:eth0",
         ]);
         assertEquals(await world.rules(), rules, flush);
+        assertEquals((await world.podwire().status("net")).map(({ warnings }) => warnings), [[]], flush);
         for (const name of ["one", "two"]) {
           assertEquals((await sandboxes.check(name)).reason, undefined, flush);
         }

@@ -1,0 +1,106 @@
+import { DriftChecks } from "../attachment/drift_checks.ts";
+import { type Drift, type DriftChange, Drifts } from "../attachment/drifts.ts";
+import { RuleWatch } from "../attachment/rule_watch.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
+import { kernelFor } from "../kernel/choose_kernel.ts";
+import type { NetworkEvent } from "../kernel/network_event.ts";
+import { watchNetwork } from "../kernel/network_watch.ts";
+import type { RuntimeContext } from "./context.ts";
+
+/** How a process that keeps running looks after what it has attached. */
+export interface DriftOptions {
+  /** Whether rules of built-in plugins that are lost are put back by themselves; otherwise they are reported. @default {true} */
+  readonly repairRules?: boolean | undefined;
+  /** Milliseconds between two CHECKs of each attachment; 0 for none. @default {0} */
+  readonly checkIntervalMs?: number | undefined;
+}
+
+/** Between two looks at the rules: with events only iptables without nftables needs them. */
+const POLL_MS = 30_000;
+const POLL_WITHOUT_EVENTS_MS = 10_000;
+
+/** Sees what attachments lose, by the events of the kernel and from time to time, and puts rules back. */
+export class DriftWatch implements AsyncDisposable {
+  readonly #context: Pick<RuntimeContext, "sandboxContext">;
+  readonly #drifts = new Drifts();
+  readonly #rules: RuleWatch;
+  readonly #checks: DriftChecks;
+  readonly #subscriptions = new DisposableStack();
+  readonly #stop = new AbortController();
+  #following: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "sandboxContext">,
+    { repairRules: repairs = true, checkIntervalMs: intervalMs = 0 }: DriftOptions,
+  ) {
+    const { rules, sandboxContext: { run, log } } = context;
+    const drifts = this.#drifts;
+    this.#context = context;
+    this.#checks = new DriftChecks({ ...context, drifts, log, intervalMs });
+    this.#subscriptions.use(drifts.onChange((change) => this.#follow(change)));
+    const watch = watchNetwork(run)((event) => this.#take(event));
+    if (watch !== undefined) this.#subscriptions.use(watch);
+    const pollMs = watch === undefined ? POLL_WITHOUT_EVENTS_MS : POLL_MS;
+    this.#rules = new RuleWatch({ rules, drifts, repairs, log, pollMs });
+  }
+
+  /** Begins to watch; the first look at the rules is made at once. */
+  static start(
+    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "sandboxContext">,
+    options: DriftOptions,
+  ): DriftWatch {
+    const watch = new DriftWatch(context, options);
+    watch.#rules.start();
+    watch.#checks.start();
+    return watch;
+  }
+
+  /** The attachments that have drifted. */
+  get current(): readonly Drift[] {
+    return this.#drifts.current;
+  }
+
+  /** Calls `listener` with each change of an attachment, until disposed of. */
+  onChange(listener: (change: DriftChange) => void): Disposable {
+    return this.#drifts.onChange(listener);
+  }
+
+  /** Looks soon at the rules, as after a reload of a firewall. */
+  hurry(): void {
+    this.#rules.hurry();
+  }
+
+  /** Ends the watch, and waits for what it has in progress. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    this.#subscriptions.dispose();
+    await this.#following;
+    await this.#rules[Symbol.asyncDispose]();
+    await this.#checks[Symbol.asyncDispose]();
+  }
+
+  #follow({ state, why: _why, ...key }: DriftChange): void {
+    // Something else may be wrong with it.
+    if (state === "repaired" && this.#drifts.has(key)) this.#checks.hurry(key);
+  }
+
+  #take(event: NetworkEvent): void {
+    if (event.rules || event.forwarding || event.isIncomplete) this.#rules.hurry();
+    if (event.links.size + event.addresses.size === 0) return;
+    this.#following = this.#following.then(() => this.#checkLinks(event)).catch((error) => {
+      const { log } = this.#context.sandboxContext;
+      if (!this.#stop.signal.aborted) log.error(`Cannot check the attachments: ${asCniError(error).message}`);
+    });
+  }
+
+  async #checkLinks({ links, addresses }: NetworkEvent): Promise<void> {
+    const names = new Set(links);
+    if (addresses.size > 0) {
+      const { signal } = this.#stop;
+      const { run } = this.#context.sandboxContext;
+      const [known] = await kernelFor(run).apply([{ kind: "show-links" }], { signal });
+      for (const { index, name } of known) if (addresses.has(index)) names.add(name);
+    }
+    await this.#checks.hurryLinks(names);
+  }
+}
