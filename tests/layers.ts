@@ -267,6 +267,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "require_netns.ts",
       "valid_attachments.ts",
       "kept_addresses.ts",
+      "address_folder_removal.ts",
       "held_addresses.ts",
       "link_check.ts",
       "remove_pair.ts",

@@ -19,20 +19,22 @@ export interface RemoveNetworkContext {
   readonly locks: { readonly networks: Pick<Locks["networks"], "exclude"> };
   /** Removes a bridge of the host if it has no port. */
   readonly removeBridge: (bridge: string, signal: AbortSignal | undefined) => Promise<void>;
+  /** Removes the directories of addresses that host-local made for a network, if they have no address. */
+  readonly removeAddressFolders: (list: NetworkConfigList, signal: AbortSignal | undefined) => Promise<void>;
 }
 
 /** How many containers a message names. */
 const SHOWN = 8;
 
 /**
- * Removes the file of a network that {@linkcode createNetwork} made, and its bridge. It refuses while a container is attached,
+ * Removes the file of a network that {@linkcode createNetwork} made, its bridge, and the empty directory of its addresses. It refuses while a container is attached,
  * also by another runtime. Returns the file.
  *
  * @throws {CniError} kind `not-found`, `usage` for a file that podwire has not made, or `conflict`
  */
 export async function removeNetwork(
   name: string,
-  { catalog, store, cache, locks, removeBridge }: RemoveNetworkContext,
+  { catalog, store, cache, locks, removeBridge, removeAddressFolders }: RemoveNetworkContext,
   { signal }: CallOptions = {},
 ): Promise<string> {
   const { file, list } = findNetwork(await catalog(signal), name);
@@ -49,6 +51,7 @@ export async function removeNetwork(
   await syncDir(file.slice(0, file.lastIndexOf("/")));
   const bridge = ownBridge(list);
   if (bridge !== undefined) await removeBridge(bridge, signal);
+  await removeAddressFolders(list, signal);
   return file;
 }
 

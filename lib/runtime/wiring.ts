@@ -81,6 +81,7 @@ export function wireOnto(wiring: AttachmentWiring): RuntimeContext {
       confDir: options.confDir ?? DEFAULTS.confDir,
       lockMs: options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS,
       removeBridge: removingBridges(run),
+      removeAddressFolders,
       embeddedMtu: new EmbeddedMtu({ stateDir, run, log }),
       requireWritable: format.requireKnown,
     },
@@ -93,6 +94,14 @@ function removingBridges(run: RunCommand): RuntimeContext["networks"]["removeBri
     await removeEmptyBridge({ run, signal }, bridge);
   };
 }
+
+const removeAddressFolders: RuntimeContext["networks"]["removeAddressFolders"] = async (
+  { name, plugins },
+  signal = new AbortController().signal,
+) => {
+  const { removeEmptyAddressFolders } = await import("../builtin/address_folder_removal.ts");
+  await removeEmptyAddressFolders(plugins.map(({ json }) => json), name, signal);
+};
 
 /** Whether a sandbox is on record whose container, if it has one, is not gone. */
 async function hasSandbox(

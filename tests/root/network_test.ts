@@ -15,6 +15,20 @@ const unique = (name: string) => `${name}${crypto.randomUUID().slice(-6)}`;
 const failing = (act: () => Promise<unknown>) => assertRejects(act, CniError);
 
 /** The names of the files of the configuration directory. */
+const ADDRESSES = "/var/lib/cni/networks";
+/** What is in the directory of the addresses of a network; undefined if there is none. */
+const addressFiles = (network: string) =>
+  isThere(`${ADDRESSES}/${network}`)
+    ? Array.from(Deno.readDirSync(`${ADDRESSES}/${network}`), ({ name }) => name).sort()
+    : undefined;
+const isThere = (path: string) => {
+  try {
+    return Deno.lstatSync(path) !== undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+};
 const files = (world: SandboxWorld) => Array.from(Deno.readDirSync(world.confDir), ({ name }) => name).sort();
 
 async function links(): Promise<string[]> {
@@ -64,13 +78,38 @@ Deno.test({
     ]);
     assertEquals(world.plain(refused.context.details ?? ""), "one:eth0, two:eth0");
     for (const id of ids) await podwire.sandboxes.remove(id);
-    // The original bridge leaves its bridge; it goes with its network.
+    // The original bridge leaves its bridge, and host-local its directory; they go with their network.
     assert((await links()).includes(`pw-${name}`));
+    assertEquals(addressFiles(name), ["last_reserved_ip.0", "last_reserved_ip.1", "lock"]);
     await podwire.removeNetwork(name);
+    assertEquals(addressFiles(name), undefined);
     assertEquals([files(world), (await links()).includes(`pw-${name}`)], [[], false]);
     assertEquals((await failing(() => podwire.removeNetwork(name))).kind, "not-found");
   },
 });
+
+sandboxTest(
+  "the addresses of a removed network stay as long as one is held, or another file is there",
+  async (world) => {
+    const podwire = world.podwire({ pluginDirs: [`${world.confDir}/none`] });
+    for (const kept of ["10.210.0.77", "note"]) {
+      const name = unique("k");
+      const dir = `${ADDRESSES}/${name}`;
+      await podwire.createNetwork({ name });
+      await podwire.sandboxes.run({ id: world.id(name), name, networks: [{ name }] });
+      await podwire.sandboxes.remove(name);
+      await Deno.writeTextFile(`${dir}/${kept}`, "another\r\neth0");
+      await podwire.removeNetwork(name);
+      assert(addressFiles(name)?.includes(kept));
+      await Deno.remove(`${dir}/${kept}`);
+      await podwire.createNetwork({ name });
+      await podwire.removeNetwork(name);
+      assertEquals(addressFiles(name), undefined);
+      const own = [".podwire", ".podwire/.names"].map((folder) => `${ADDRESSES}/${folder}/${name}`);
+      assertEquals(own.filter((path) => isThere(path)), []);
+    }
+  },
+);
 
 sandboxTest(
   "networks beside the embedded one leave it the default, until a file of another owner is there",
