@@ -105,6 +105,7 @@ export function planNetwork(request: NetworkRequest): NetworkPlan {
   const chosen: (4 | 6)[] = [];
   if (needsSubnet && subnets.length === 0) chosen.push(4);
   if (request.ipv6 === true && !has(6)) {
+    if (ipam === "dhcp") throw refused("ipv6", "the plugin dhcp has no IPv6");
     if (!needsSubnet) throw refused("ipv6", `the driver ${driver} takes its subnet of IPv6 from --subnet`);
     chosen.push(6);
   }

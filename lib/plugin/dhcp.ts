@@ -39,13 +39,19 @@ export async function requireDhcpDaemon(config: JsonObject): Promise<void> {
   });
 }
 
-/** Returns the error of a plugin, with a hint if it asks a DHCP daemon that is not there. */
+/** What the original says if its daemon could not get a lease. */
+const NO_LEASE = /\berror calling DHCP\.Allocate: /;
+const NO_LEASE_HINT =
+  "the DHCP server gave no lease; what the daemon says about it is in the log of `podwire serve`, " +
+  "marked dhcp:, or in that of the service that runs the daemon";
+
+/** Returns the error of a plugin, with a hint if the DHCP daemon that it asks is not there, or could not get a lease. */
 export async function withDhcpHint(error: unknown, config: JsonObject): Promise<unknown> {
   const failure = asCniError(error);
-  if (failure.context.hint !== undefined) return error;
+  if (failure.context.hint !== undefined || dhcpSocketOf(config) === undefined) return error;
   try {
     await requireDhcpDaemon(config);
-    return error;
+    return NO_LEASE.test(failure.msg) ? asCniError(failure, { hint: NO_LEASE_HINT }) : error;
   } catch (missing) {
     const { msg, kind } = asCniError(missing);
     return kind === "not-ready" ? asCniError(failure, { hint: `${msg}: ${HINT}` }) : error;

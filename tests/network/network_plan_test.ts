@@ -84,6 +84,7 @@ Deno.test("each wrong member of a request is named, with the reason", () => {
       { driver: "ipvlan", options: { ipam: "dhcp" }, subnets: SUBNETS },
       'options: ipam: "dhcp" is not one of host-local, none',
     ],
+    [{ driver: "macvlan", options: { ipam: "dhcp" }, ipv6: true }, "ipv6: the plugin dhcp has no IPv6"],
     [
       { options: { ipam: "none" }, subnets: SUBNETS },
       "subnets: a network of the driver bridge with ipam=none has no subnets of its own",

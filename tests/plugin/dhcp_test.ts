@@ -38,4 +38,8 @@ Deno.test("only a network that asks a DHCP daemon needs one, and its errors say 
     using _listener = Deno.listen({ transport: "unix", path: `${dir}/s` });
     await requireDhcpDaemon(config);
     assertEquals(await withDhcpHint(failure, config), failure);
+    const noLease = new Error("error calling DHCP.Allocate: no more tries");
+    assertEquals(await withDhcpHint(noLease, other), noLease);
+    const why = asCniError(await withDhcpHint(noLease, config)).context.hint ?? "";
+    assertEquals(why.startsWith("the DHCP server gave no lease; "), true, why);
   }));

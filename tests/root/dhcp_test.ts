@@ -1,5 +1,7 @@
 // Addresses of a real DHCP server, by the plugin `dhcp` and its daemon, which `podwire serve` keeps running.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { streamOverUnix } from "../../lib/host/http_over_unix.ts";
+import { DHCP_SOCKET } from "../../lib/plugin/dhcp.ts";
 import { leaveDeadSocket } from "../dead_socket.ts";
 import { isThere, sh, until } from "./binary_world.ts";
 import { DaemonProcess } from "./daemon_world.ts";
@@ -48,6 +50,7 @@ dhcpTest(
     await using daemon = await DaemonProcess.start(world);
     const address = await leased(world, "web");
     const [first] = await dhcpDaemons(world);
+    const seen = await eventsOf(daemon, 3);
     const before = await server.confirmed(address);
     await sh(`kill -9 ${first}`);
     await until(
@@ -58,6 +61,13 @@ dhcpTest(
     assertEquals((await dhcpDaemons(world)).length, 1);
     assertEquals(await events(world, daemon, "daemon-ended"), 1);
     assertEquals(await events(world, daemon, "daemon-started"), 2);
+    const socket = dhcpSocket(world);
+    const attachment = { containerId: world.id("web"), network: world.network, ifName: "eth0" };
+    assertEquals(await seen(), [
+      { socket, event: "daemon-ended" },
+      { socket, event: "daemon-started", pid: (await dhcpDaemons(world))[0] },
+      { socket, event: "lease", attachment, outcome: "renewed", address: `${address}/24` },
+    ]);
     // The new daemon holds it: it gives it back.
     await world.done(["rm", "-f", "web"]);
     assert(await server.isReleased(address, release));
@@ -322,3 +332,45 @@ dhcpTest(
     await daemon.end();
   },
 );
+
+dhcpTest(
+  "a network that was created asks at the usual socket, and an ADD without a lease ends in time, and says why",
+  async (world, server) => {
+    const { network, bridge } = world;
+    await Deno.remove(`${world.confDir}/${network}.conflist`);
+    const options = ["--option", `bridge=${bridge}`, "--option", "ipam=dhcp"];
+    await world.done(["network", "create", network, ...options]);
+    await using daemon = await DaemonProcess.start(world, ["--timeout=ADD=6s"]);
+    const address = await leased(world, "web", `--network=${network}`);
+    assertEquals((await server.leaseOf(address))?.host, "web");
+    await server.end();
+    const late = ["run", "late", "--id", world.id("late"), `--network=${network}`];
+    const error = await world.refused(1, late);
+    assertStringIncludes(error.msg, "error calling DHCP.Allocate: ");
+    assertEquals(error.ifName, "eth0");
+    assertStringIncludes(error.hint, "the DHCP server gave no lease");
+    await world.done(["rm", "-f", "web"]);
+    assertEquals(await world.json(["attachments"]), []);
+    await world.done(["network", "rm", network]);
+    await until("no daemon is needed any more", async () => !await isThere(DHCP_SOCKET));
+    await daemon.end();
+  },
+  { releases: ["1.9.1"] },
+);
+
+/** Subscribes to the events, and returns what waits for the next ones about DHCP, of that number. */
+async function eventsOf(daemon: DaemonProcess, count: number): Promise<() => Promise<readonly unknown[]>> {
+  const stream = await streamOverUnix(daemon.socket, { method: "GET", target: "/v1/events", body: "" });
+  return async () => {
+    using _open = stream;
+    let text = "";
+    for await (const more of stream.text) {
+      text += more;
+      const lines = text.split("\n").slice(0, -1).filter((line) => line.startsWith("data: {"));
+      const events = lines.map((line) => JSON.parse(line.slice("data: ".length)));
+      const dhcp = events.flatMap(({ type, dhcp }) => type === "dhcp" ? [dhcp] : []);
+      if (dhcp.length >= count) return dhcp;
+    }
+    throw new Error(`the stream has ended: ${text}`);
+  };
+}
