@@ -40,7 +40,8 @@ const CREATE_OPTIONS: readonly OptionSpec[] = [
   {
     name: "isolate",
     kind: "flag",
-    help: "containers of other networks cannot reach it, but its published ports",
+    help:
+      "its containers and those of other isolated networks, also the embedded one, reach only published ports of each other",
   },
   { name: "publishable", kind: "flag", help: "ports of the host can be published although it is --internal" },
   { name: "mtu", kind: "value", value: "BYTES", help: "the largest packet (default: that of the kernel)" },

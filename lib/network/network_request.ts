@@ -33,7 +33,10 @@ export interface NetworkRequest {
   readonly ipv6?: boolean | undefined;
   /** Whether containers reach only each other and this host: they get no default route. @default {false} */
   readonly internal?: boolean | undefined;
-  /** Whether containers of other networks of podwire cannot reach it; their published ports stay reachable. @default {false} */
+  /**
+   * Whether its containers and those of other isolated networks, to which the embedded one belongs, reach only published ports
+   * of each other. @default {false}
+   */
   readonly isolate?: boolean | undefined;
   /** Whether an internal network may publish ports of the host all the same. @default {false} */
   readonly publishable?: boolean | undefined;

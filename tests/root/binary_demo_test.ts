@@ -30,8 +30,9 @@ binaryTest(
 /** Compares what a network of containers usually changes on a machine, in a network namespace without other tests. */
 const UNCHANGED = `
 state() {
-  sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding
+  sysctl -a --pattern "^net[.](ipv4[.](ip_forward|conf)|ipv6[.]conf)" 2>/dev/null
   ip -br link; ip route; ip -6 route
+  ip rule; ip -6 rule; ip neigh
   ! command -v nft >/dev/null || nft list ruleset
 }
 before=$(state)

@@ -91,16 +91,24 @@ onMachine(
   },
 );
 
-onMachine("pods of other networks of podwire cannot reach it, but its published ports", async (machine) => {
-  assertEquals((await machine.podwire(["network", "create", "back", "--isolate"])).code, 0);
-  const web = JSON.parse(await machine.run("web", "--publish", "8080:80"));
-  const other = JSON.parse(await machine.run("other", "--network", "back"));
-  const same = JSON.parse(await machine.run("same"));
-  await using _server = await PeerServer.start(web.netns, 80);
-  assertEquals(await seenAs(same.netns, web.ips[0], 80), same.ips[0]);
-  assertEquals(await seenOnce(other.netns, web.ips[0], 80), undefined);
-  assert(await seenAs(other.netns, "192.0.2.1", 8080) !== undefined);
-});
+onMachine(
+  "pods of it and of an isolated network reach only published ports of each other, in both families",
+  async (machine) => {
+    assertEquals((await machine.podwire(["network", "create", "back", "--isolate", "--ipv6"])).code, 0);
+    const web = JSON.parse(await machine.run("web", "--publish", "8080:80"));
+    const other = JSON.parse(await machine.run("other", "--network", "back", "--publish", "8081:80"));
+    const same = JSON.parse(await machine.run("same"));
+    await using _web = await PeerServer.start(web.netns, 80);
+    await using _other = await PeerServer.start(other.netns, 80);
+    for (const [family, host] of ["192.0.2.1", "2001:db8::1"].entries()) {
+      assertEquals(await seenAs(same.netns, web.ips[family], 80), same.ips[family]);
+      assertEquals(await seenOnce(other.netns, web.ips[family], 80), undefined);
+      assertEquals(await seenOnce(web.netns, other.ips[family], 80), undefined);
+      assert(await seenAs(other.netns, host, 8080) !== undefined);
+      assert(await seenAs(web.netns, host, 8081) !== undefined);
+    }
+  },
+);
 
 onMachine(
   "a machine keeps the default route that a router advertises when it begins to forward",
