@@ -36,6 +36,7 @@ export type {
   WantedNetworks,
 } from "./lib/pod/request.ts";
 export { type PortProtocol, PROTOCOLS } from "./lib/cni/port_protocol.ts";
+export type { PublishedPort } from "./lib/state/host_port.ts";
 export type { CniArgs } from "./lib/plugin/invocation.ts";
 export type { Json, JsonNumber, JsonObject } from "./lib/cni/json.ts";
 export type { CallOptions } from "./lib/async/call_options.ts";

@@ -113,6 +113,7 @@ export type {
   WantedNetworks,
 } from "./lib/pod/request.ts";
 export { type PortProtocol, PROTOCOLS } from "./lib/cni/port_protocol.ts";
+export type { PublishedPort } from "./lib/state/host_port.ts";
 export type { AttachRequest, DelOptions } from "./lib/attachment/attachments.ts";
 export type { AttachmentFilter } from "./lib/state/attachment_filter.ts";
 export {

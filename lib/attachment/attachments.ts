@@ -24,6 +24,7 @@ import { Removal, type RemovalOptions } from "./removal.ts";
 import type { FindStoredAddresses } from "./unowned_addresses.ts";
 import {
   type AddOptions,
+  type AddRequest,
   type AttachRequest,
   type DelOptions,
   keyOf,
@@ -33,7 +34,7 @@ import {
 } from "./request.ts";
 import { negotiate } from "./version_negotiation.ts";
 
-export type { AddOptions, AttachRequest, DelOptions, WantedAttachment } from "./request.ts";
+export type { AddOptions, AddRequest, AttachRequest, DelOptions, WantedAttachment } from "./request.ts";
 
 /** Dependencies of {@linkcode Attachments}. */
 export interface AttachmentsOptions extends RemovalOptions {
@@ -77,7 +78,7 @@ export class Attachments {
    */
   async add(
     offered: NetworkConfigList,
-    wanted: AttachRequest,
+    wanted: AddRequest,
     options: AddOptions = {},
   ): Promise<JsonObject> {
     const request = withAttachDefaults(wanted);
@@ -96,7 +97,8 @@ export class Attachments {
     try {
       using deadline = new Deadline(this.#timeouts.ADD, signal);
       // An undo passes the plugins the last result before the failure.
-      const result = await addChain(this.#options.runner, list, request, deadline.signal, (result) => {
+      const target = { ...request, capabilityArgs: record.capabilityArgs };
+      const result = await addChain(this.#options.runner, list, target, deadline.signal, (result) => {
         record = { ...record, result };
       });
       record = { ...record, result };

@@ -1,6 +1,8 @@
 import type { NetworkConfigList } from "../cni/config.ts";
+import { isArray, member } from "../cni/json.ts";
 import type { Logger } from "../host/log.ts";
 import { identityOf, type NetnsIdentity } from "../host/netns_identity.ts";
+import { attachmentKey } from "../state/attachment_key.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { HostPorts } from "../state/host_ports.ts";
 import { published } from "../state/published_ports.ts";
@@ -11,7 +13,7 @@ import { type AddOptions, type FullAttachRequest, keyOf } from "./request.ts";
 /** Dependencies of {@linkcode beginAttachment}. */
 export interface BeginContext {
   readonly store: AttachmentStore;
-  readonly ports: Pick<HostPorts, "claim">;
+  readonly ports: Pick<HostPorts, "claim" | "claimAutomatic" | "release">;
   readonly interfaces: Pick<InterfaceGuard, "requireFree" | "claim" | "withdraw">;
   readonly log: Logger;
   /** Returns the identity of this boot. */
@@ -81,11 +83,38 @@ export async function beginAttachment(
   try {
     await interfaces.claim(list, record, signal);
     await ports.claim(record, published(list, request.capabilityArgs), signal);
+    return await withAutomaticPorts(record, request, { store, ports, log }, signal);
   } catch (error) {
     // No plugin has run, so there is nothing to undo. The claim goes first: the record keeps others from taking it.
     await writeBestEffort(() => interfaces.withdraw(record), log, { ...key });
     await writeBestEffort(() => store.remove(record), log, { ...key });
     throw error;
   }
-  return record;
+}
+
+/** Claims ports of the host for those of the container that want any, and writes them into the record before a plugin gets them. */
+async function withAutomaticPorts(
+  record: AttachmentRecord,
+  { automaticPorts = [], capabilityArgs }: FullAttachRequest,
+  { store, ports, log }: Pick<BeginContext, "store" | "ports" | "log">,
+  signal: AbortSignal | undefined,
+): Promise<AttachmentRecord> {
+  if (automaticPorts.length === 0) return record;
+  let claimed = record;
+  try {
+    const chosen = await ports.claimAutomatic(record, automaticPorts, signal);
+    const mappings = chosen.map(({ hostIP, port: hostPort, containerPort, protocol }) => {
+      return { hostPort, containerPort, protocol, hostIP };
+    });
+    const given = member(capabilityArgs, "portMappings");
+    const portMappings = [...isArray(given) ? given : [], ...mappings];
+    claimed = { ...record, capabilityArgs: { ...capabilityArgs, portMappings } };
+    await store.write(claimed, { isBegun: true });
+    return claimed;
+  } catch (error) {
+    await writeBestEffort(() => ports.release(claimed, claimed.capabilityArgs), log, {
+      ...attachmentKey(record),
+    });
+    throw error;
+  }
 }

@@ -5,6 +5,7 @@ import { validateContainerId, validateInterfaceName, validateNetworkName } from 
 import type { AttachTarget } from "../plugin/attach_target.ts";
 import { type CniArgs, validateCniArgs } from "../plugin/invocation.ts";
 import type { AttachmentKey } from "../state/attachment_key.ts";
+import type { AutomaticPort } from "../state/automatic_ports.ts";
 import { CLI_OWNER } from "../state/owner.ts";
 
 /** One attachment to add, check or delete. */
@@ -15,6 +16,12 @@ export interface AttachRequest extends Pick<AttachTarget, "containerId" | "netns
   readonly capabilityArgs?: JsonObject | undefined;
   /** The owner, as `formatOwner` writes it: `sandbox:<id>`, `pods:<engine>`, or a name such as `cli`. @default {"cli"} */
   readonly owner?: string | undefined;
+}
+
+/** An attachment to add, for which ports of the host may be chosen. */
+export interface AddRequest extends AttachRequest {
+  /** Ports of the container that get ports of the host, in addition to those of `capabilityArgs`. @default {[]} */
+  readonly automaticPorts?: readonly AutomaticPort[] | undefined;
 }
 
 /** Options of an ADD. */
@@ -38,12 +45,14 @@ export interface DelOptions extends CallOptions {
 /** An attach request with all of its defaults. */
 export interface FullAttachRequest extends AttachTarget {
   readonly owner: string;
+  readonly automaticPorts?: readonly AutomaticPort[] | undefined;
 }
 
 /** Returns the request with its defaults. */
-export function withAttachDefaults(request: AttachRequest): FullAttachRequest {
+export function withAttachDefaults(request: AddRequest): FullAttachRequest {
   const { containerId, netns, ifName, args = [], capabilityArgs = {}, owner = CLI_OWNER } = request;
-  return { containerId, netns, ifName, args, capabilityArgs, owner };
+  const { automaticPorts } = request;
+  return { containerId, netns, ifName, args, capabilityArgs, owner, automaticPorts };
 }
 
 /** One of several attachments to add for a container. */

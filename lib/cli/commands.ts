@@ -1,12 +1,11 @@
 import type { Command, OptionSpec } from "./command.ts";
-import { NAMESPACE } from "./namespace_option.ts";
+import { NAME_HELP, NAMESPACE } from "./namespace_option.ts";
 import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
+import { PORT } from "./port_command.ts";
 import { runOptions } from "./run_options.ts";
 import { SERVE } from "./serve_command.ts";
-
-const NAME_HELP = "NAME is a name, an ID, or an unambiguous prefix of an ID with at least four characters.";
 
 const ATTACH_OPTIONS: readonly OptionSpec[] = [
   {
@@ -133,6 +132,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: false,
     load: async () => (await import("./sandbox.ts")).inspect,
   },
+  PORT,
   {
     name: "exec",
     summary: "Run a command in the network namespace of a sandbox",

@@ -30,6 +30,7 @@ const OPERANDS: Readonly<Record<string, string>> = {
   stop: SANDBOXES,
   rm: SANDBOXES,
   inspect: SANDBOXES,
+  port: SANDBOXES,
   exec: SANDBOXES,
   repair: SANDBOXES,
   add: NETWORKS,

@@ -7,3 +7,7 @@ export const NAMESPACE: OptionSpec = {
   value: "NAMESPACE",
   help: "the namespace of the sandbox's name, as in Kubernetes (default: default)",
 };
+
+/** Says what the name of a sandbox is. */
+export const NAME_HELP =
+  "NAME is a name, an ID, or an unambiguous prefix of an ID with at least four characters.";

@@ -7,6 +7,7 @@ import { sandboxToJson } from "../runtime/json_view.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
+import { portTexts } from "./ports_text.ts";
 import { fieldLines, table } from "./table.ts";
 
 const SHORT_ID = 12;
@@ -32,9 +33,10 @@ function sandboxText(sandbox: Sandbox): string {
     ["netns", sandbox.hostNetwork ? `${sandbox.netns} (of the host)` : sandbox.netns],
     ...Object.entries(sandbox.labels).map(([key, value]) => ["label", `${key}=${value}`]),
     ...(sandbox.pid === null ? [] : [["pid", String(sandbox.pid)]]),
-    ...sandbox.networks.map(({ name, ifName, result }) => {
-      return ["network", `${name} on ${ifName}: ${addresses(result)}${defaultRoute(result)}`];
-    }),
+    ...sandbox.networks.flatMap(({ name, ifName, result, ports = [] }) => [
+      ["network", `${name} on ${ifName}: ${addresses(result)}${defaultRoute(result)}`],
+      ...portTexts(ports).map((text) => ["port", text]),
+    ]),
     ...(sandbox.files === null ? [] : [["hosts", sandbox.files.hosts], ["resolv", sandbox.files.resolvConf]]),
   ];
   return fieldLines(rows);
@@ -57,10 +59,15 @@ function defaultRoute(result: JsonObject): string {
 
 /** Returns the table of `ps`. */
 export function sandboxTable(sandboxes: readonly Sandbox[]): string {
-  // The column is last and only present if needed, so that the other columns stay where scripts expect them.
+  // These columns are last and only present if needed, so that the other columns stay where scripts expect them.
+  const withPorts = sandboxes.some(({ networks }) => networks.some(({ ports }) => ports !== undefined));
   const withAttempt = sandboxes.some(({ attempt }) => attempt > 0);
   return table(
-    ["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS", ...(withAttempt ? ["ATTEMPT"] : [])],
+    [
+      ...["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS"],
+      ...(withAttempt ? ["ATTEMPT"] : []),
+      ...(withPorts ? ["PORTS"] : []),
+    ],
     sandboxes.map((sandbox) => [
       sandbox.id.slice(0, SHORT_ID),
       sandbox.namespace,
@@ -70,6 +77,7 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
       sandbox.ips.join(",") || "-",
       sandbox.networks.map(({ name, ifName }) => `${name}:${ifName}`).join(",") || "-",
       ...(withAttempt ? [String(sandbox.attempt)] : []),
+      ...(withPorts ? [portTexts(sandbox.networks.flatMap(({ ports = [] }) => ports)).join(",") || "-"] : []),
     ]),
   );
 }

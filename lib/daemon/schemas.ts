@@ -52,7 +52,11 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     hostNetwork: FLAG,
     pid: orNull(WHOLE),
     ips: listOf(TEXT),
-    networks: listOf(objectOf({ name: TEXT, ifName: TEXT, default: FLAG, result: { type: "object" } })),
+    networks: listOf(
+      objectOf({ name: TEXT, ifName: TEXT, default: FLAG, result: { type: "object" } }, {
+        ports: listOf(objectOf({ hostIP: TEXT, hostPort: WHOLE, containerPort: WHOLE, protocol: TEXT })),
+      }),
+    ),
     files: orNull(objectOf({ resolvConf: TEXT, hosts: TEXT })),
     labels: TEXTS,
     annotations: TEXTS,

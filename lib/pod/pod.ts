@@ -1,4 +1,4 @@
-import type { Attachments, AttachRequest } from "../attachment/attachments.ts";
+import type { AddRequest, Attachments } from "../attachment/attachments.ts";
 import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
@@ -7,6 +7,7 @@ import type { RunCommand } from "../host/command.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink } from "../kernel/links.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import { type PublishedPort, publishedPortsOf } from "../state/host_port.ts";
 import type { FoundLog } from "../state/record_files.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { type AttachedNetwork, settleDefaultRoutes, undoing } from "./default_routes.ts";
@@ -20,6 +21,8 @@ export interface PodNetwork {
   readonly ifName: string;
   /** In the version of the network's configuration. */
   readonly result: JsonObject;
+  /** The ports of the host that lead to it, with those that were chosen. @default {none} */
+  readonly ports?: readonly PublishedPort[];
 }
 
 /** What {@linkcode PodNetworks} works with. */
@@ -75,17 +78,19 @@ export class PodNetworks {
     const done: PodNetwork[] = [];
     try {
       for (const planned of plan) {
-        const { list, ifName, args, capabilityArgs } = planned;
-        const target: AttachRequest = {
+        const { list, ifName, args, capabilityArgs, automaticPorts } = planned;
+        const target: AddRequest = {
           containerId,
           netns,
           ifName,
           args,
           capabilityArgs,
+          automaticPorts,
           owner,
         };
         const result = await this.#options.attachments.add(list, target, { isNewNetns, signal });
-        done.push({ name: list.name, ifName, result });
+        const ports = await this.#portsOf(containerId, planned);
+        done.push({ name: list.name, ifName, result, ...portsMember(ports) });
         requireWantedIps(planned, result);
         await this.#requireWantedMac(planned, result, target.netns, signal);
       }
@@ -103,6 +108,16 @@ export class PodNetworks {
       );
       throw withFailures(asCniError(error), failures);
     }
+  }
+
+  /** Those that were chosen are in the record alone. */
+  async #portsOf(
+    containerId: string,
+    { list: { name: network }, ifName, capabilityArgs, automaticPorts }: PlannedAttachment,
+  ): Promise<readonly PublishedPort[]> {
+    if (automaticPorts.length === 0) return publishedPortsOf(capabilityArgs);
+    const record = await this.#options.store.read({ containerId, network, ifName });
+    return publishedPortsOf(record?.capabilityArgs ?? {});
   }
 
   /** Asks the kernel; if it has no interface of that name, the result may say what another one of the pod has. */
@@ -137,7 +152,7 @@ export class PodNetworks {
    */
   async settle(
     { containerId, netns }: Pick<PodIdentity, "containerId" | "netns">,
-    attached: readonly AttachedNetwork[],
+    attached: readonly (AttachedNetwork & Pick<PodNetwork, "ports">)[],
     signal?: AbortSignal,
   ): Promise<readonly PodNetwork[]> {
     const { store, cache, run } = this.#options;
@@ -147,8 +162,8 @@ export class PodNetworks {
     try {
       for (const [index, network] of attached.entries()) {
         const result = results[index] ?? network.result;
-        const { name, ifName } = network;
-        settled.push({ name, ifName, result });
+        const { name, ifName, ports } = network;
+        settled.push({ name, ifName, result, ...portsMember(ports) });
         if (result === network.result) continue;
         const record = await store.read({ containerId, network: name, ifName });
         if (record === undefined) continue;
@@ -211,9 +226,15 @@ export class PodNetworks {
 
 /** Returns the attached networks among the records of a pod. */
 export function networksOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
-  return records.flatMap(({ state, network, ifName, result }) =>
-    state === "attached" && result !== undefined ? [{ name: network, ifName, result }] : []
+  return records.flatMap(({ state, network, ifName, result, capabilityArgs }) =>
+    state === "attached" && result !== undefined
+      ? [{ name: network, ifName, result, ...portsMember(publishedPortsOf(capabilityArgs)) }]
+      : []
   );
+}
+
+function portsMember(ports: readonly PublishedPort[] = []): Pick<PodNetwork, "ports"> {
+  return ports.length === 0 ? {} : { ports };
 }
 
 /** Refuses a result without an address that was asked for: a plugin may ignore CNI_ARGS. */

@@ -6,8 +6,8 @@ import type { PortProtocol } from "../cni/port_protocol.ts";
 export interface PortMapping {
   /** The address of the host; empty for all of them. @default {""} */
   readonly hostIP?: string | undefined;
-  /** From 1 to 65535. */
-  readonly hostPort: number;
+  /** From 1 to 65535; `"auto"` for one that podwire chooses, and keeps for the pod. */
+  readonly hostPort: number | "auto";
   /** From 1 to 65535. */
   readonly containerPort: number;
   /** The protocol that is forwarded. @default {"tcp"} */
@@ -57,7 +57,7 @@ export interface NetworkSettings {
   readonly ips?: readonly string[] | undefined;
   /** The MAC address that it must get. */
   readonly mac?: string | undefined;
-  /** Ports of the host that lead to the pod, as objects or as `[HOSTIP:]HOSTPORT:PORT[/PROTO]`. */
+  /** Ports of the host that lead to the pod, as objects or as `[HOSTIP:][HOSTPORT]:PORT[/PROTO]`. */
   readonly publish?: readonly (PortMapping | string)[] | undefined;
   /** Limits of its traffic. */
   readonly bandwidth?: Bandwidth | undefined;

@@ -5,7 +5,9 @@ import type { JsonObject } from "../cni/json.ts";
 import { validateContainerId, validateNewCniArg } from "../cni/name.ts";
 import type { CniArgs } from "../plugin/invocation.ts";
 import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../state/host_port.ts";
+import type { AutomaticPort } from "../state/automatic_ports.ts";
 import { capabilityArgs } from "./capability_args.ts";
+import { automaticPorts } from "./setting_capability.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodIdentity, WantedNetwork, WantedNetworks } from "./pod_request.ts";
 import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";
@@ -30,6 +32,8 @@ export interface PlannedAttachment {
   readonly ifName: string;
   readonly args: CniArgs;
   readonly capabilityArgs: JsonObject;
+  /** Ports of the container for which ports of the host are chosen. */
+  readonly automaticPorts: readonly AutomaticPort[];
   /** All that was asked for, to compare the result with. */
   readonly settings: WantedSettings;
 }
@@ -67,6 +71,7 @@ export function planAttachments(
       ifName: names[index] ?? "",
       args: cniArgs(pod, own, list.name, table),
       capabilityArgs: capabilityArgs(own, list, table),
+      automaticPorts: automaticPorts(own.publish),
       settings: own,
     };
   });

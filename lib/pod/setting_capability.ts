@@ -1,5 +1,7 @@
 import type { JsonObject } from "../cni/json.ts";
-import type { Bandwidth, IpRange, PodDns, PortMapping } from "./pod_request.ts";
+import type { AutomaticPort } from "../state/automatic_ports.ts";
+import { hostAddress } from "../state/host_port.ts";
+import type { Bandwidth, IpRange, NetworkSettings, PodDns, PortMapping } from "./pod_request.ts";
 
 // Settings as capability arguments, in the shapes of the conventions. What asks for nothing is undefined.
 //
@@ -10,15 +12,24 @@ export function listToJson(texts: readonly string[]): string[] | undefined {
   return texts.length === 0 ? undefined : [...texts];
 }
 
-/** `portMappings` */
+/** `portMappings`, without those whose ports of the host are chosen when they are claimed. */
 export function portsToJson(ports: readonly Required<PortMapping>[]): JsonObject[] | undefined {
   if (ports.length === 0) return undefined;
-  return ports.map(({ hostPort, containerPort, protocol, hostIP }) => ({
-    hostPort,
-    containerPort,
-    protocol: protocol ?? "tcp",
-    hostIP: hostIP ?? "",
-  }));
+  return ports.flatMap(({ hostPort, containerPort, protocol, hostIP }) =>
+    hostPort === "auto"
+      ? []
+      : [{ hostPort, containerPort, protocol: protocol ?? "tcp", hostIP: hostIP ?? "" }]
+  );
+}
+
+/** Returns those whose ports of the host are chosen. */
+export function automaticPorts(ports: NetworkSettings["publish"] = []): readonly AutomaticPort[] {
+  return ports.flatMap((port) => {
+    if (typeof port === "string" || port.hostPort !== "auto") return [];
+    const { containerPort, protocol = "tcp", hostIP = "" } = port;
+    const where = hostAddress(hostIP);
+    return where === undefined ? [] : [{ ...where, containerPort, protocol, hostIP }];
+  });
 }
 
 /** The kernel counts a burst in bytes, in 32 bits. */

@@ -84,7 +84,8 @@ export function requirePorts(publish: readonly (PortMapping | string)[], refuse:
 function requirePort(path: string, mapping: PortMapping, refuse: RefuseMember): void {
   for (const member of ["hostPort", "containerPort"] as const) {
     const port = mapping[member];
-    if (Number.isInteger(port) && port >= 1 && port <= LAST_PORT) continue;
+    if (member === "hostPort" && port === "auto") continue;
+    if (typeof port === "number" && Number.isInteger(port) && port >= 1 && port <= LAST_PORT) continue;
     throw refuse(`${path}.${member}`, `${quoted(port)} is not a port from 1 to ${LAST_PORT}`);
   }
   const { protocol = "tcp", hostIP = "" } = mapping;

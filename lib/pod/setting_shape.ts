@@ -20,6 +20,8 @@ import { anyPortMappings, pair } from "./setting_text.ts";
 // The shapes of settings in a request to the daemon.
 
 const PORT = integer(1, LAST_PORT);
+/** A port of the host, or the word with which podwire chooses one. */
+const HOST_PORT = either((json) => typeof json === "string", oneOf(["auto"]), PORT);
 const BITS = integer(1, MOST_BITS);
 
 function refuseAt(path: JsonPath): RefuseText {
@@ -37,9 +39,9 @@ export const PORT_MAPPINGS = mapped(
   listOf(mapped(
     either(
       (json) => typeof json === "string",
-      text({ description: "[HOSTIP:]HOSTPORT:PORT[/PROTO]", examples: ["18080:80/tcp"] }),
+      text({ description: "[HOSTIP:][HOSTPORT]:PORT[/PROTO]", examples: ["18080:80/tcp", ":80"] }),
       objectOf(
-        { hostPort: PORT, containerPort: PORT },
+        { hostPort: HOST_PORT, containerPort: PORT },
         { hostIP: text({ minLength: 0 }), protocol: oneOf(PROTOCOLS) },
       ),
     ),

@@ -58,15 +58,18 @@ export function capability(text: string, refuse: RefuseText): readonly [string, 
 }
 
 /**
- * `[HOSTIP:]HOSTPORT:PORT[/PROTO]`, an IPv6 address in brackets, the protocol in any case. Both ports may be ranges of the same
- * length, such as `8000-8010:80-90`: that is one mapping for each port, which every plugin understands.
+ * `[HOSTIP:][HOSTPORT]:PORT[/PROTO]`, an IPv6 address in brackets, the protocol in any case. Both ports may be ranges of the same
+ * length, such as `8000-8010:80-90`: that is one mapping for each port, which every plugin understands. Without a port of the host,
+ * as in `:80`, podwire chooses it.
  */
 export function portMappings(text: string, refuse: RefuseText): readonly Required<PortMapping>[] {
-  const match = /^(?:(\[[^\]]+\]|[^:[\]]+):)?(\d+(?:-\d+)?):(\d+(?:-\d+)?)(?:\/(tcp|udp|sctp))?$/i.exec(text);
+  const match = /^(?:(\[[^\]]+\]|[^:[\]]+):)?(\d+(?:-\d+)?)?:(\d+(?:-\d+)?)(?:\/(tcp|udp|sctp))?$/i.exec(
+    text,
+  );
   if (match === null) {
     // More colons than IPv4 has use for: an IPv6 address that nothing sets apart from the ports.
     const isBare = /^[^[\]]*:[^[\]]*:[^[\]]*:/.test(text);
-    throw refuse(`"${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`, {
+    throw refuse(`"${text}" is not [HOSTIP:][HOSTPORT]:PORT[/PROTO]`, {
       hint: isBare
         ? "write an IPv6 address in brackets: [2001:db8::1]:8080:80"
         : "as 8080:80, 127.0.0.1:8080:80/tcp or [2001:db8::1]:53:53/udp",
@@ -78,16 +81,21 @@ export function portMappings(text: string, refuse: RefuseText): readonly Require
     hostIP: hostIP === "" ? "" : address(hostIP, refuse),
     protocol: protocol.toLowerCase() as Required<PortMapping>["protocol"],
   };
-  const [outside, inside] = [portRange(hostPort, refuse), portRange(port, refuse)];
+  const inside = portRange(port, refuse);
+  const containerPorts = Array.from({ length: inside.count }, (_, at) => inside.first + at);
+  if (hostPort === "") {
+    return containerPorts.map((containerPort) => ({ ...common, hostPort: "auto", containerPort }));
+  }
+  const outside = portRange(hostPort, refuse);
   if (outside.count !== inside.count) {
     throw refuse(`"${text}" has ranges of ${outside.count} and of ${inside.count}, which differ`, {
       hint: "as many ports on both sides, as in 8000-8010:80-90",
     });
   }
-  return Array.from({ length: outside.count }, (_, at) => ({
+  return containerPorts.map((containerPort, at) => ({
     ...common,
     hostPort: outside.first + at,
-    containerPort: inside.first + at,
+    containerPort,
   }));
 }
 

@@ -1,5 +1,6 @@
 import { parseIp } from "../cni/address.ts";
 import { anything, mapOf, text } from "../cni/shape.ts";
+import { AUTOMATIC_PORTS } from "../state/automatic_ports.ts";
 import type { NetworkSettings } from "./pod_request.ts";
 import {
   refuseFrom,
@@ -47,6 +48,12 @@ import {
   portMappings,
 } from "./setting_text.ts";
 
+/** All of which one may be chosen. */
+const AUTOMATIC = Array.from(
+  { length: AUTOMATIC_PORTS.last - AUTOMATIC_PORTS.first + 1 },
+  (_, at) => AUTOMATIC_PORTS.first + at,
+);
+
 /**
  * The network settings. The flags of `run`, the keys of `--network`, their help and completion, the annotations of the
  * OCI hook and its permissions, the requests to the daemon and their OpenAPI schemas, and the arguments of the plugins
@@ -63,8 +70,8 @@ export const SETTINGS = {
       },
       key: "publish",
       annotation: "ports",
-      placeholder: "[HOSTIP:]HOSTPORT:PORT[/PROTO]",
-      syntax: "8000-8010:80-90 is a range",
+      placeholder: "[HOSTIP:][HOSTPORT]:PORT[/PROTO]",
+      syntax: "8000-8010:80-90 is a range; without HOSTPORT, as in :80, podwire chooses one",
       read: portMappings,
       join: (values) => values.flat(),
     }],
@@ -77,7 +84,9 @@ export const SETTINGS = {
     capability: { name: "portMappings", toJson: portsToJson },
     permission: {
       hostPorts: (ports) =>
-        ports.flatMap((port) => anyPortMappings(port, refuseFrom("publish")).map(({ hostPort }) => hostPort)),
+        ports.flatMap((port) => anyPortMappings(port, refuseFrom("publish"))).flatMap(({ hostPort }) =>
+          hostPort === "auto" ? AUTOMATIC : [hostPort]
+        ),
     },
   },
   ips: {

@@ -19,6 +19,7 @@ import { requireSafeDirectories } from "../plugin/safety.ts";
 import { VersionProbe } from "../plugin/versions.ts";
 import { type AttachmentKey, AttachmentStore } from "../state/attachment_store.ts";
 import type { BadRecord } from "../state/checksummed.ts";
+import { findLocalPortsWith } from "../state/automatic_ports.ts";
 import { FailedIndex } from "../state/failed_index.ts";
 import { HostPorts } from "../state/host_ports.ts";
 import { InterfaceClaims } from "../state/interface_claims.ts";
@@ -100,7 +101,8 @@ function wireDisk(
   const interfaces = new InterfaceGuard({ ...context, claims });
   const lost = new LostAttachments({ store, cache, claims });
   const isLost = (key: AttachmentKey) => lost.has(key);
-  const ports = new HostPorts({ ...context, isLost, findListeners: findListenersWith(run) });
+  const used = { findListeners: findListenersWith(run), findLocalPorts: findLocalPortsWith(run) };
+  const ports = new HostPorts({ ...context, ...used, isLost });
   return { boot, store, cache, ports, failed: new FailedIndex(stateDir), locks, lost, claims, interfaces };
 }
 

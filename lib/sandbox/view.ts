@@ -8,6 +8,7 @@ import { asResult, type Result } from "../cni/result.ts";
 import { learnNamespaces } from "../host/netns.ts";
 import type { InsidePaths } from "../inside/inside_paths.ts";
 import type { PodNetwork } from "../pod/pod.ts";
+import type { PublishedPort } from "../state/host_port.ts";
 import type { SandboxContext } from "./context.ts";
 import { hasInsideFiles } from "./inside.ts";
 import { isUnchangedNow } from "./netns_identity.ts";
@@ -24,6 +25,8 @@ export interface SandboxNetwork {
   readonly default: boolean;
   /** Result of its ADD, in version 1.1.0. */
   readonly result: JsonObject;
+  /** The ports of the host that lead to it, with those that podwire chose. @default {none} */
+  readonly ports?: readonly PublishedPort[];
 }
 
 /** The states of a sandbox; `ready` is that of the CRI, the others are its `NOTREADY`. */
@@ -275,7 +278,8 @@ function withProblem({ reason, underWay }: Problem): Partial<Sandbox> {
 }
 
 function toSandboxNetwork(
-  { name, ifName, result }: Omit<PodNetwork, "result"> & { readonly result: Result },
+  { name, ifName, result, ports }: Omit<PodNetwork, "result"> & { readonly result: Result },
 ) {
-  return { name, ifName, default: defaultRoutesIn(result).length > 0, result: { ...result } };
+  const published = ports === undefined ? {} : { ports };
+  return { name, ifName, default: defaultRoutesIn(result).length > 0, result: { ...result }, ...published };
 }

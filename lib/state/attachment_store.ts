@@ -77,15 +77,19 @@ export class AttachmentStore {
 
   /**
    * Writes, or replaces, the record. When this returns, one that says that the ADD has begun is on the disk, or its intention
-   * is: it is enough to detach what a loss of power leaves. So every later one may be lost.
+   * is: it is enough to detach what a loss of power leaves. So every later one may be lost, also one with `isBegun`, which says
+   * that the ADD has begun and was written before.
    */
-  async write(record: AttachmentRecord): Promise<void> {
+  async write(
+    record: AttachmentRecord,
+    { isBegun = false }: { readonly isBegun?: boolean } = {},
+  ): Promise<void> {
     const id = intentKey(record);
     const isIntended = this.#intended.get(id) === signatureOf(record);
     this.#intended.delete(id);
     await withCniErrors(async () => {
       await this.#format?.note();
-      const durable = record.state === "adding" && !isIntended ? true : "text";
+      const durable = record.state === "adding" && !isIntended && !isBegun ? true : "text";
       await this.#files.append(record.containerId, [await attachmentLine(record)], { durable });
     }, { file: this.fileOf(record) });
   }

@@ -36,6 +36,32 @@ export function hostPortsOf(capabilityArgs: JsonObject): readonly HostPort[] {
   return isArray(mappings) ? mappings.flatMap(hostPortIn) : [];
 }
 
+/** A port of the host that leads to one of a container. */
+export interface PublishedPort {
+  /** Empty for all addresses. */
+  readonly hostIP: string;
+  /** From 1 to 65535. */
+  readonly hostPort: number;
+  /** The port that it leads to. */
+  readonly containerPort: number;
+  /** In lower case: `tcp`, `udp`, `sctp`. */
+  readonly protocol: string;
+}
+
+/** Returns the entries of the capability `portMappings` that have both ports. */
+export function publishedPortsOf(capabilityArgs: JsonObject): readonly PublishedPort[] {
+  const mappings = member(capabilityArgs, "portMappings");
+  if (!isArray(mappings)) return [];
+  return mappings.flatMap((mapping) => {
+    const [port] = hostPortIn(mapping);
+    const containerPort = isObject(mapping) ? numberOf(memberInAnyCase(mapping, "containerPort")) : undefined;
+    if (port === undefined || containerPort === undefined) return [];
+    const { family, address, port: hostPort, protocol } = port;
+    const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";
+    return [{ hostIP: address || wildcard, hostPort, containerPort, protocol }];
+  });
+}
+
 function hostPortIn(mapping: Json): readonly HostPort[] {
   if (!isObject(mapping)) return [];
   const port = numberOf(memberInAnyCase(mapping, "hostPort"));

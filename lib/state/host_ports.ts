@@ -1,9 +1,18 @@
+import {
+  AUTOMATIC_PORTS,
+  type AutomaticPort,
+  chooseHostPorts,
+  type ChosenPort,
+  type FindLocalPorts,
+} from "./automatic_ports.ts";
 import { inParallel } from "../async/parallel.ts";
 import { Semaphore } from "../async/semaphore.ts";
+import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { type HostPort, hostPortsOf, overlap } from "./host_port.ts";
 import {
+  blockName,
   blockOf,
   byBlock,
   type Claim,
@@ -27,6 +36,8 @@ export interface HostPortsOptions extends HostPortFilesOptions {
   readonly isLost?: ((key: AttachmentKey) => Promise<boolean>) | undefined;
   /** Finds the sockets of the host's own programs. @default {finds none} */
   readonly findListeners?: FindListeners | undefined;
+  /** Finds the ports that the kernel gives to connections of the host. @default {those are unknown} */
+  readonly findLocalPorts?: FindLocalPorts | undefined;
 }
 
 /** Ports that an attachment wants. */
@@ -113,6 +124,46 @@ export class HostPorts {
       for (const file of files) await this.#drop(key, file).catch(() => {});
       throw error;
     }
+  }
+
+  /**
+   * Chooses free ports of the host for an attachment that is on record already, and claims them: all of them or none. Nothing
+   * else gets them in between.
+   *
+   * @throws {CniError} kind `exhausted` if too few are free; or the failure of a write
+   */
+  async claimAutomatic(
+    key: AttachmentKey,
+    wanted: readonly AutomaticPort[],
+    signal?: AbortSignal,
+  ): Promise<readonly ChosenPort[]> {
+    if (wanted.length === 0) return [];
+    const { findListeners, findLocalPorts } = this.#options;
+    const [listeners = [], local] = await Promise.all([findListeners?.(signal), findLocalPorts?.(signal)]);
+    using _locked = await this.#lock(signal);
+    const older = await this.#files.older();
+    const files = new Map<string, BlockFile>();
+    const fileOf = async (port: HostPort) => {
+      const block = blockOf(port);
+      const name = blockName(block);
+      const file = files.get(name) ?? await this.#files.open(block, older);
+      files.set(name, file);
+      return { name, file };
+    };
+    const isFree = async (port: HostPort) =>
+      !listeners.some((each) => overlap(each, port)) &&
+      !(await fileOf(port)).file.claims.some((claim) => overlapsClaim(port, claim));
+    const start = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+    const chosen = await chooseHostPorts(wanted, isFree, { local, start });
+    if (chosen === undefined) throw noneFree(wanted);
+    const changed = new Map<string, BlockFile>();
+    for (const port of chosen) {
+      const { name, file } = await fileOf(port);
+      const { claims, ...rest } = changed.get(name) ?? file;
+      changed.set(name, { ...rest, claims: [...claims, ...claimsFor(key, [port])] });
+    }
+    for (const file of changed.values()) await this.#files.write(file);
+    return chosen;
   }
 
   /** Releases the ports of an attachment that is no longer on record. */
@@ -202,6 +253,18 @@ export class HostPorts {
   async #isLost(key: AttachmentKey): Promise<boolean> {
     return await this.#options.isLost?.(key) ?? false;
   }
+}
+
+function noneFree(wanted: readonly AutomaticPort[]): CniError {
+  const { first, last } = AUTOMATIC_PORTS;
+  const what = wanted.length === 1 ? "no port" : `fewer than ${wanted.length} ports`;
+  return new CniError(
+    "exhausted",
+    `${what} of the host from ${first} to ${last} ${wanted.length === 1 ? "is" : "are"} free`,
+    {
+      hint: "name a port of the host, or remove sandboxes with published ports",
+    },
+  );
 }
 
 /** Returns the ports by their blocks. */

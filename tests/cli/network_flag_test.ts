@@ -107,7 +107,7 @@ Deno.test("an error names flag, key and value", () => {
     ["a,toString=1", '--network: unknown key "toString" in "toString=1"'],
     ["a,ip=10.1.0.5/33", '--network ip: "10.1.0.5/33" is not a valid IP address, with or without /PREFIX'],
     ["a,dns=x", '--network dns: "x" is not a valid IP address'],
-    ["a,publish=80", '--network publish: "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]'],
+    ["a,publish=80", '--network publish: "80" is not [HOSTIP:][HOSTPORT]:PORT[/PROTO]'],
     ["a,ingress=fast", '--network ingress: "fast" is not a rate in bit/s, such as 10M'],
     ["a,range=@", '--network range: "@" is not SUBNET[@[START]-[END]][@gw=GATEWAY][+...]'],
     ["a,arg=x", '--network arg: "x" is not KEY=VALUE'],

@@ -12,6 +12,7 @@ const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   rm: ["web"],
   ps: [],
   inspect: ["web"],
+  port: ["web"],
   exec: ["web", "true"],
   add: ["net", "/run/netns/absent"],
   check: ["net", "/run/netns/absent"],

@@ -68,7 +68,7 @@ Deno.test("a wrong member of a body is named by its path", () => {
   assertEquals(refusal('{"networks": [{"name": "a"}, {"ifName": "b"}]}'), "networks[1].name is missing");
   assertEquals(refusal('{"networks": "all"}'), 'networks must be "none", not "all"');
   assertEquals(refusal('{"networks": {}}'), "networks must be an array, not an object");
-  assertEquals(refusal('{"publish": ["80"]}'), 'publish[0] "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]');
+  assertEquals(refusal('{"publish": ["80"]}'), 'publish[0] "80" is not [HOSTIP:][HOSTPORT]:PORT[/PROTO]');
   assertEquals(
     refusal('{"publish": [{"hostPort": 0, "containerPort": 1}]}').split(" ")[0],
     "publish[0].hostPort",

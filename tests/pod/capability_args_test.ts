@@ -153,7 +153,7 @@ Deno.test("a port is published as text or as an object, with the same defaults",
     { kind: error.kind, msg: error.msg, path: error.context.path, network: error.context.network },
     {
       kind: "usage",
-      msg: 'publish[1]: "80" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]',
+      msg: 'publish[1]: "80" is not [HOSTIP:][HOSTPORT]:PORT[/PROTO]',
       path: "publish[1]",
       network: "a",
     },

@@ -45,6 +45,7 @@ class PodWorld implements AsyncDisposable {
       ifName: `eth${index}`,
       args: [],
       capabilityArgs: {},
+      automaticPorts: [],
       settings: {},
     }));
   }

@@ -40,6 +40,21 @@ Deno.test("portMappings() reads a range as one mapping for each port", () => {
   assertEquals(refusal("8000-65536:80-90"), '--publish: "65536" is not a number from 1 to 65535');
 });
 
+Deno.test("portMappings() leaves a port of the host that is not written to podwire", () => {
+  const auto = (containerPort: number, hostIP = "", protocol = "tcp") => ({
+    hostIP,
+    protocol,
+    hostPort: "auto",
+    containerPort,
+  });
+  const read = (text: string) => portMappings(text, refuseFrom("--publish")) as readonly unknown[];
+  assertEquals(read(":80"), [auto(80)]);
+  assertEquals(read(":53/UDP"), [auto(53, "", "udp")]);
+  assertEquals(read("127.0.0.1::80/sctp"), [auto(80, "127.0.0.1", "sctp")]);
+  assertEquals(read("[2001:db8::1]::80"), [auto(80, "2001:db8::1")]);
+  assertEquals(read(":8000-8002"), [auto(8000), auto(8001), auto(8002)]);
+});
+
 Deno.test("portMappings() says how an IPv6 address is written", () => {
   const hint = (text: string) =>
     assertThrows(() => portMappings(text, refuseFrom("--publish")), CniError).context.hint;
@@ -54,7 +69,8 @@ Deno.test("portMappings() refuses wrong ports, protocols and addresses", () => {
   const wrong = [
     "80",
     "",
-    ":80",
+    ":",
+    "::80",
     "80:",
     "a:b",
     "80:80/",
@@ -66,7 +82,7 @@ Deno.test("portMappings() refuses wrong ports, protocols and addresses", () => {
     "1-:1-2",
   ];
   for (const text of wrong) {
-    assertEquals(refusal(text), `--flag: "${text}" is not [HOSTIP:]HOSTPORT:PORT[/PROTO]`);
+    assertEquals(refusal(text), `--flag: "${text}" is not [HOSTIP:][HOSTPORT]:PORT[/PROTO]`);
   }
   for (const [text, port] of [["0:80", "0"], ["80:0", "0"], ["65536:80", "65536"]] as const) {
     assertEquals(refusal(text), `--flag: "${port}" is not a number from 1 to 65535`);

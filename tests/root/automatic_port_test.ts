@@ -1,0 +1,85 @@
+// A port of the host that podwire chooses, from the request to the connection, with the built-in plugins.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { main } from "../../lib/cli/main.ts";
+import { printJson } from "../../lib/cni/json.ts";
+import { sandboxToJson } from "../../lib/runtime/json_view.ts";
+import { AUTOMATIC_PORTS } from "../../lib/state/automatic_ports.ts";
+import { FakeIo } from "../cli/fake_io.ts";
+import { sh } from "./builtin_world.ts";
+import { need } from "./need.ts";
+import { SandboxWorld } from "./sandbox_world.ts";
+
+/** What answers `hello` on a port of a namespace, until it is disposed of. */
+async function answering(netns: string, port: number): Promise<AsyncDisposable> {
+  const listen = `const l = Deno.listen({port: ${port}}); console.log("up");
+    for await (const c of l) { await c.write(new TextEncoder().encode("hello")); c.close(); }`;
+  const args = [`--net=${netns}`, Deno.execPath(), "eval", "--no-config", listen];
+  const child = new Deno.Command("nsenter", { args, stdin: "null", stdout: "piped", stderr: "null" }).spawn();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  reader.releaseLock();
+  return {
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.stdout.cancel();
+      await child.status;
+    },
+  };
+}
+
+/** What is read from a port of this host. */
+async function read(host: string, port: number): Promise<string> {
+  return (await sh(`bash -c 'exec 3<>/dev/tcp/${host}/${port} && cat <&3'`)).trim();
+}
+
+Deno.test({
+  name: "a port that podwire chooses leads to the sandbox, is shown, checked, and free after it",
+  ...need("root", "ip", "nft"),
+  fn: async () => {
+    await using world = await SandboxWorld.make();
+    const bridge = `pwh${crypto.randomUUID().slice(0, 8)}`;
+    const ipam = { type: "host-local", dataDir: `${world.dir}/addresses`, subnet: "10.78.3.0/24" };
+    const plugins = [
+      { type: "bridge", bridge, isDefaultGateway: true, ipam },
+      { type: "portmap", backend: "nftables", capabilities: { portMappings: true } },
+    ];
+    const list = JSON.stringify({ cniVersion: "1.0.0", name: "web", plugins });
+    await Deno.writeTextFile(`${world.confDir}/web.conflist`, list);
+    const podwire = world.podwire({ pluginDirs: [], builtinPolicy: "prefer" });
+    try {
+      const request = { name: "web", publish: [":80", { hostPort: "auto", containerPort: 81 } as const] };
+      const sandbox = await podwire.sandboxes.run(request);
+      const ports = sandbox.networks[0]?.ports ?? [];
+      assertEquals(ports.map(({ containerPort }) => containerPort), [80, 81]);
+      const { hostPort = 0 } = ports[0] ?? {};
+      assert(hostPort >= AUTOMATIC_PORTS.first && hostPort < AUTOMATIC_PORTS.last, `${hostPort}`);
+      assertEquals(ports[1]?.hostPort, hostPort + 1);
+      await using _listener = await answering(sandbox.netns, 80);
+      assertEquals(await read("10.78.3.1", hostPort), "hello");
+      const again = await podwire.sandboxes.get("web");
+      assertEquals(again.networks[0]?.ports, ports);
+      assertMatch(printJson(sandboxToJson(again)), new RegExp(`"hostPort":${hostPort},"containerPort":80`));
+      const dirs = ["conf", "state", "cache", "netns"].map((name) => `--${name}-dir=${world.dir}/${name}`);
+      const port = async (...args: string[]) => {
+        const io = new FakeIo([...dirs, "port", ...args], { env: { PATH: Deno.env.get("PATH") ?? "" } });
+        return { code: await main(io), text: io.stdout + io.stderr };
+      };
+      const range = `${hostPort}-${hostPort + 1}->80-81/tcp`;
+      assertEquals(await port("web"), { code: 0, text: `${range}\n` });
+      assertEquals(await port("web", "80"), { code: 0, text: `${hostPort}\n` });
+      assertEquals(JSON.parse((await port("web", "81/TCP", "--json")).text), [ports[1]]);
+      const none = "no port of the host leads to the port";
+      assertStringIncludes((await port("web", "80/udp")).text, `${none} 80/udp of the sandbox "web"`);
+      assertStringIncludes((await port("web", "web")).text, '"web" is not PORT[/PROTO]');
+      assertEquals((await podwire.sandboxes.check("web")).ready, true);
+      await sh("nft delete table ip cni_hostport");
+      assertEquals((await podwire.sandboxes.check("web")).ready, false);
+      const other = await podwire.sandboxes.run({ name: "other", publish: [":80"] });
+      assert(!ports.some((port) => port.hostPort === other.networks[0]?.ports?.[0]?.hostPort));
+      for (const name of ["web", "other"]) await podwire.sandboxes.remove(name);
+      assertEquals(await Array.fromAsync(Deno.readDir(`${world.stateDir}/ports`)), []);
+    } finally {
+      await world.sh('ip link delete "$1" 2>/dev/null || :', bridge);
+    }
+  },
+});
