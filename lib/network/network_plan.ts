@@ -333,11 +333,9 @@ function requireMtu({ mtu }: NetworkRequest, hasIpv6: boolean): void {
 function requireVlan({ vlan, options = {} }: NetworkRequest, driver: NetworkDriver): void {
   if (vlan === undefined) return;
   if (driver !== "bridge") {
-    throw refused(
-      "vlan",
-      `the driver ${driver} has no VLANs of its own`,
-      isOnParent(driver) ? "make the interface of the VLAN, and name it as the option parent" : undefined,
-    );
+    const cure = "make the interface of the VLAN, and name it as the option parent";
+    const details = isOnParent(driver) ? cure : undefined;
+    throw refused("vlan", `the driver ${driver} has no VLANs of its own`, details);
   }
   if (!Number.isInteger(vlan) || vlan < 1 || vlan > LARGEST_VLAN) {
     throw refused("vlan", `${vlan} is not a whole number from 1 to ${LARGEST_VLAN}`);
