@@ -38,6 +38,7 @@ binaryTest(
       "state/second/format",
       "state/second/interfaces/.complete",
       "state/second/run/boot.lock",
+      "state/second/run/files.lock",
       `state/second/run/gc/${world.network}.lock`,
       "state/second/run/interfaces.lock",
       "state/second/run/names.lock",

@@ -214,7 +214,7 @@ export class BinaryWorld {
   async #files(): Promise<string[]> {
     return (await filesBelow(this.dir)).filter((file) =>
       /^(netns|addresses|cache|state)\//.test(file) &&
-      !/^state\/(boot-id|format|(interfaces|by-name)\/\.complete|catalogs\/[0-9a-f]+\.json|run\/(gc\/[^/]+\.(lock|mark)|(names|boot|ports|interfaces)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
+      !/^state\/(boot-id|format|(interfaces|by-name)\/\.complete|catalogs\/[0-9a-f]+\.json|run\/(gc\/[^/]+\.(lock|mark)|(names|boot|ports|interfaces|files)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
         .test(file)
     );
   }

@@ -256,7 +256,7 @@ case "$f" in netns/*) echo "$f" ;; *) grep -qwFf live "$f" || echo "$f" ;; esac;
   );
   return text.split("\n").filter((file) =>
     file !== "" &&
-    !/^state\/(boot-id|format|(interfaces|by-name)\/\.complete|catalogs\/[0-9a-f]+\.json|readiness\.json|run\/(gc\/[^/]+\.(lock|mark)|((names|boot|ports|interfaces)|pools\/[^/]+)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
+    !/^state\/(boot-id|format|(interfaces|by-name)\/\.complete|catalogs\/[0-9a-f]+\.json|readiness\.json|run\/(gc\/[^/]+\.(lock|mark)|((names|boot|ports|interfaces|files)|pools\/[^/]+)\.lock))$|^addresses\/[^/]+\/(lock|last_reserved_ip\.\d+)$/
       .test(file)
   );
 }

@@ -142,5 +142,5 @@ export class StormWorld implements AsyncDisposable {
 /** What stays of pods that are gone, on purpose: the memory of the networks, and locks that are shared. */
 const LASTING: readonly RegExp[] = [
   /^state\/(boot-id|format|(interfaces|by-name)\/\.complete|readiness\.json|catalogs\/[\da-f]+\.json)$/,
-  /^state\/run\/(gc\/[^/]+\.(lock|mark)|(boot|names|ports|interfaces)\.lock)$/,
+  /^state\/run\/(gc\/[^/]+\.(lock|mark)|(boot|names|ports|interfaces|files)\.lock)$/,
 ];
