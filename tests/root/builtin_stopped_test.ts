@@ -1,45 +1,8 @@
 // An ADD of a plugin that changes what it did not make: stopped at any of its programs, it leaves everything as it was.
-import { assert, assertEquals } from "@std/assert";
-import { builtins } from "../../lib/builtin/mod.ts";
-import type { JsonObject } from "../../lib/cni/json.ts";
-import { type RunCommand, runCommand } from "../../lib/host/command.ts";
-import { PluginRunner } from "../../lib/plugin/exec.ts";
+import { assertEquals } from "@std/assert";
 import { inWorld, sh } from "./builtin_world.ts";
 import { need } from "./need.ts";
-
-interface Attachment {
-  readonly type: string;
-  readonly config: JsonObject;
-  readonly containerId: string;
-  readonly netns: string;
-  readonly ifName: string;
-}
-
-/** Stops an ADD after its first program, after its second one, and so on until it succeeds; a DEL does not undo all of it. */
-async function stopAtEachProgram(
-  attachment: Attachment,
-  assertNothingLeft: (number: number) => Promise<void>,
-): Promise<void> {
-  for (let number = 0;; number++) {
-    const stop = new AbortController();
-    let started = 0;
-    const run: RunCommand = async (request) => {
-      const outcome = await runCommand(request);
-      if (started++ === number) stop.abort(new Error("stopped"));
-      return outcome;
-    };
-    const runner = new PluginRunner({ pluginDirs: [], builtins, builtinPolicy: "prefer", run });
-    const call = { ...attachment, args: [], verb: "ADD", signal: stop.signal } as const;
-    const added = await runner.add(call, "1.1.0").catch(() => undefined);
-    if (added === undefined) {
-      await assertNothingLeft(number);
-      continue;
-    }
-    assert(number >= 3, `${number} programs`);
-    await runner.call({ ...call, verb: "DEL", signal: AbortSignal.timeout(60_000) });
-    return;
-  }
-}
+import { stopUntilAdded } from "./stopped_add.ts";
 
 /** The routes and rules of a namespace, without those of the far end, which come by themselves. */
 async function routing(netns?: string): Promise<string[]> {
@@ -72,7 +35,7 @@ Deno.test({
     const config = { cniVersion: "1.1.0", name: "net", type: "sbr", addSourceHints: true, prevResult };
     const before = await routing(netns);
     const call = { type: "sbr", config, containerId: `c-${world.tag}`, netns, ifName: "net1" };
-    await stopAtEachProgram(call, async (number) => {
+    await stopUntilAdded(call, async (number) => {
       assertEquals(await routing(netns), before, `program ${number}`);
     });
   }),
@@ -99,7 +62,7 @@ Deno.test({
     const ipam = { type: "host-local", dataDir: world.dir, subnet: `${world.subnet4}.0/24` };
     const config = { cniVersion: "1.1.0", name: `net-${world.tag}`, type: "host-device", device, ipam };
     const call = { type: "host-device", config, containerId: `c-${world.tag}`, netns, ifName: "net1" };
-    await stopAtEachProgram(call, async (number) => {
+    await stopUntilAdded(call, async (number) => {
       assertEquals(await state(), before, `program ${number}`);
       const held = await sh(`find ${world.dir}/net-${world.tag} -name '10.*' 2>/dev/null || :`);
       assertEquals(held, "", `program ${number}`);

@@ -7,6 +7,7 @@ import { type Answer, assertDone, type Call, callBinary, callBuiltin } from "./b
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 import { needLinks } from "./need_links.ts";
+import { stopUntilAdded } from "./stopped_add.ts";
 
 type Caller = (call: Call) => Promise<Answer>;
 
@@ -263,5 +264,28 @@ Deno.test({
       assertMatch(document.msg, says);
       assertEquals(await stateOf(netns), before);
     }
+  }),
+});
+
+Deno.test({
+  name: "vrf: an ADD that is stopped at any of its programs leaves the interface and its routes as they were",
+  ...needLinks(["vrf"]),
+  fn: inWorld(async (world) => {
+    const each = CASES["default routes of another metric"] as Case;
+    const netns = await podWith(world, "a", each);
+    const before = await stateOf(netns);
+    const { config } = callOf(world, each, netns);
+    const call = {
+      type: "vrf",
+      config: { ...config, cniVersion: "1.1.0" },
+      containerId: `c-${world.tag}`,
+      netns,
+      ifName: "net1",
+    };
+    await stopUntilAdded(call, async (number) => {
+      assertEquals(await stateOf(netns), before, `program ${number}`);
+      assertEquals(await vrfsIn(netns), "", `program ${number}`);
+    });
+    assertEquals(await vrfsIn(netns), "", "the DEL");
   }),
 });

@@ -10,7 +10,8 @@ import { type LinkKind, needLinks } from "./need_links.ts";
 
 export type Caller = (call: Call) => Promise<Answer>;
 
-const FOLDERS = { "cni-1.1.1": CNI_1_1_1, "cni-1.9.1": CNI_1_9_1 } as const;
+/** Where the originals are. */
+export const FOLDERS = { "cni-1.1.1": CNI_1_1_1, "cni-1.9.1": CNI_1_9_1 } as const;
 
 export type Original = keyof typeof FOLDERS;
 
@@ -73,7 +74,8 @@ function scoped(value: object): object {
   return isOnLink && !String(value.dst).includes(":") ? { ...value, scope: "link" } : value;
 }
 
-function steady(value: unknown): unknown {
+/** Returns a value without what chance or time decide. */
+export function steady(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(steady);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
@@ -93,7 +95,7 @@ const SHOW: readonly string[] = [
 ];
 
 /** One run of a shell, because a process takes a second under an emulated kernel. */
-async function answersIn(netns: string, ifName: string): Promise<string[]> {
+export async function answersIn(netns: string, ifName: string): Promise<string[]> {
   const text = await sh(`DEV=${ifName}; ${SHOW.join("; echo; echo %%; ")}`, netns);
   return text.split("%%\n").map((answer) => answer.trim());
 }
@@ -101,7 +103,7 @@ async function answersIn(netns: string, ifName: string): Promise<string[]> {
 type Shown = Record<string, unknown> & { readonly addr_info?: readonly Shown[] };
 
 /** The entries of a list, without those of the link layer's own network, which depends on the MAC address. */
-function entriesIn(text = ""): unknown[] {
+export function entriesIn(text = ""): unknown[] {
   const list: Shown[] = text === "" ? [] : JSON.parse(text);
   const isOwn = ({ dst, local }: Shown) => /^(?:fe80|ff00)/.test(String(dst ?? local));
   return list.filter((entry) => !isOwn(entry)).map(({ addr_info: addresses, ...entry }) =>
@@ -110,7 +112,7 @@ function entriesIn(text = ""): unknown[] {
 }
 
 /** Waits until the kernel has found no duplicates: only then an address has its route. Without a carrier it does not look for them. */
-async function settled(netns: string, ifName: string): Promise<void> {
+export async function settled(netns: string, ifName: string): Promise<void> {
   const script =
     `! ip -o link show dev ${ifName} | grep -q LOWER_UP || ip -6 -o addr show dev ${ifName} tentative`;
   await until(async () => await sh(script, netns) === "");
@@ -151,7 +153,7 @@ async function assertNothingLeft({ netns, ifName }: Omit<Call, "verb">): Promise
  * (plugins#886), both find no route of another table, and want a route for an address that is a network of its own; those of
  * ipvlan want the name of a master, also if their ADD took that of the default route.
  */
-function isKnownDefect(original: Original, { code, document }: Answer): boolean {
+export function isKnownDefect(original: Original, { code, document }: Answer): boolean {
   if (code !== 1) return false;
   return original === "cni-1.1.1" && /GW:<nil>\} not found in routing table/.test(document.msg) ||
     /Table:100 Scope:\S+ not found in routing table|Failed to find Gateway <nil>|failed to lookup master ""/
@@ -159,7 +161,7 @@ function isKnownDefect(original: Original, { code, document }: Answer): boolean 
 }
 
 /** What 1.9.1 does and 1.1.1 did not yet: the length of the queue, and two parameters of IPv6. */
-function asBefore(original: Original, state: unknown): unknown {
+export function asBefore(original: Original, state: unknown): unknown {
   if (original !== "cni-1.1.1") return state;
   const text = JSON.stringify(state).replaceAll(/"txqlen":1000,?/g, "");
   return JSON.parse(text.replaceAll(/((?:ndisc_notify|keep_addr_on_down):)[01]/g, "$1"));

@@ -5,18 +5,21 @@ import type { JsonObject } from "../../lib/cni/json.ts";
 import { type RunCommand, runCommand } from "../../lib/host/command.ts";
 import { PluginRunner } from "../../lib/plugin/exec.ts";
 
+/** An attachment that a built-in plugin makes. */
+export interface Attachment {
+  readonly type: string;
+  readonly config: JsonObject;
+  readonly containerId: string;
+  readonly netns: string;
+  readonly ifName: string;
+}
+
 /**
  * Repeats an ADD, and stops it after its first program, after its second one, and so on until it succeeds; then DEL. After each
  * stopped one `assertNothingLeft` gets the number of the program.
  */
 export async function stopAtEachProgram(
-  attachment: {
-    readonly type: string;
-    readonly config: JsonObject;
-    readonly containerId: string;
-    readonly netns: string;
-    readonly ifName: string;
-  },
+  attachment: Attachment,
   assertNothingLeft: (number: number) => void | Promise<void>,
 ): Promise<void> {
   const call = { ...attachment, args: [] };
@@ -41,5 +44,31 @@ export async function stopAtEachProgram(
       stops++;
       await assertNothingLeft(number);
     }
+  }
+}
+
+/** Stops an ADD after its first program, after its second one, and so on until it succeeds; a DEL does not undo all of it. */
+export async function stopUntilAdded(
+  attachment: Attachment,
+  assertNothingLeft: (number: number) => Promise<void>,
+): Promise<void> {
+  for (let number = 0;; number++) {
+    const stop = new AbortController();
+    let started = 0;
+    const run: RunCommand = async (request) => {
+      const outcome = await runCommand(request);
+      if (started++ === number) stop.abort(new Error("stopped"));
+      return outcome;
+    };
+    const runner = new PluginRunner({ pluginDirs: [], builtins, builtinPolicy: "prefer", run });
+    const call = { ...attachment, args: [], verb: "ADD", signal: stop.signal } as const;
+    const added = await runner.add(call, "1.1.0").catch(() => undefined);
+    if (added === undefined) {
+      await assertNothingLeft(number);
+      continue;
+    }
+    assert(number >= 3, `${number} programs`);
+    await runner.call({ ...call, verb: "DEL", signal: AbortSignal.timeout(60_000) });
+    return;
   }
 }
