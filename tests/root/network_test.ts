@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { CniError } from "../../lib/cni/error.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { EMBEDDED_FILE } from "../../lib/catalog/embedded_network.ts";
+import type { NetworkRequest } from "../../lib/network/network_request.ts";
 import type { Podwire } from "../../lib/runtime/podwire.ts";
 import { LiveRuntime } from "../../lib/runtime/live.ts";
 import { CNI_1_9_1, need } from "./need.ts";
@@ -190,6 +191,62 @@ sandboxTest(
     assertEquals(files(world), []);
   },
 );
+
+Deno.test({
+  name:
+    "the same holds for IPv6; ipvlan shares the subnet of its parent, and a network on a foreign bridge that of the bridge",
+  ...need("root", "ip"),
+  fn: async () => {
+    await using world = await SandboxWorld.make();
+    const [link, bridge] = [unique("ho"), unique("hb")];
+    const tag = (1 + crypto.getRandomValues(new Uint16Array(1))[0]! % 0xffff).toString(16);
+    const net = (rest: string) => `fd77:${tag}:0:${rest}`;
+    await world.sh(
+      `ip link add $1 type veth peer name $1p && ip link set $1 up && ip link set $1p up && ip link add $2 type bridge &&
+      ip link set $2 up && ip addr add ${net("1::1/64")} dev $1 nodad && ip addr add ${
+        net("2::1/64")
+      } dev $2 nodad &&
+      ip route add fd77:${tag}::/48 via ${net("1::9")} dev $1`,
+      link,
+      bridge,
+    );
+    try {
+      const podwire = world.podwire({ pluginDirs: [CNI_1_9_1] });
+      const create = (name: string, subnet: string, more: Partial<NetworkRequest> = {}) =>
+        podwire.createNetwork({ name, subnets: [subnet], ...more });
+      const wide = `fd77:${tag}::/48`;
+      for (
+        const [subnet, by] of [[net("1::/64"), link], [net("1::/80"), link], [wide, link], [
+          net("2::/64"),
+          bridge,
+        ]]
+      ) {
+        const { kind, msg } = await failing(() => create("x", subnet ?? ""));
+        assertEquals([kind, msg.includes(` overlaps with fd77:${tag}:`), msg.includes(by ?? "")], [
+          "conflict",
+          true,
+          true,
+        ], msg);
+      }
+      // Nor on a bridge that of another interface.
+      const other = await failing(() => create("x", net("1::/64"), { options: { bridge } }));
+      assertEquals(other.kind, "conflict");
+      assertStringIncludes(other.msg, link);
+      assertEquals(files(world), []);
+      const { warnings } = await create("narrow", net("9::/64"));
+      assertStringIncludes(warnings[0] ?? "", `the subnet is in ${wide}, the route through ${link}`);
+      const onLink = { driver: "ipvlan", options: { parent: link } } as const;
+      for (const name of ["lan", "lan2"]) {
+        assertEquals((await create(name, net("1::/64"), onLink)).warnings, []);
+      }
+      // The wide route is not one of the bridge.
+      const own = await create("own", net("2::/64"), { options: { bridge } });
+      assertEquals(own.warnings.map((warning) => warning.includes(wide)), [true]);
+    } finally {
+      await world.sh("ip link delete $1; ip link delete $2", link, bridge);
+    }
+  },
+});
 
 Deno.test({
   name: "what this host routes is refused if it is equal or narrower, and is a warning if it is wider",
