@@ -36,7 +36,8 @@ async function main(argument: string | undefined): Promise<number> {
   }
   const std = await importsOf(resolve(argument));
   const config = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
-  const absent = Object.keys(config.imports).filter((name) => !(name in std));
+  const fromJsr = Object.entries<string>(config.imports).filter(([, target]) => target.startsWith("jsr:"));
+  const absent = fromJsr.map(([name]) => name).filter((name) => !(name in std));
   if (absent.length > 0) {
     console.error(`Cannot check against "${argument}": no ${absent.join(", ")} in it`);
     return 1;

@@ -22,6 +22,14 @@ const UNPACKED = [
   { name: "busybox", package: "busybox-static", file: "bin/busybox" },
   { name: "podman", package: "podman", file: "usr/bin/podman" },
   { name: "conmon", package: "conmon", file: "usr/bin/conmon" },
+  // The messages and calls of the CRI, for the generator and for clients that are not ours.
+  {
+    name: "cri-api",
+    package: "golang-k8s-cri-api-dev",
+    file: "usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto",
+    suite: "forky",
+    version: "0.36.4",
+  },
   // The libraries of these two that some machines lack; their path depends on the architecture.
   ...["libgpgme11", "libassuan0", "libdevmapper1.02.1", "libsubid4", "libglib2.0-0"].map((name) => ({
     name,
@@ -43,6 +51,8 @@ const TOOLS = [
   { package: "fish", files: ["usr/bin/fish"] },
   { package: "curl", files: ["usr/bin/curl"] },
   { package: "perl-base", files: ["usr/bin/perl"] },
+  // Runs clients of the CRI.
+  { package: "nodejs", files: ["usr/bin/node", "usr/local/bin/node"] },
   // For systemd-notify, and for systemd as the first process of machines of the tests' own.
   { package: "systemd", files: ["usr/bin/systemd-notify"] },
 ] as const;
@@ -51,10 +61,13 @@ const TOOLS = [
 const ALTERNATIVES = ["", "-save", "-restore"].flatMap((verb) => [`iptables${verb}`, `ip6tables${verb}`])
   .map((name) => ({ link: `usr/sbin/${name}`, target: "xtables-nft-multi" }));
 
+/** Packages of npm, of the versions that the lock in tests/testdata pins, in a folder that Node can import from. */
+const PACKAGES = { name: "grpc-js", file: "node_modules/@grpc/grpc-js/package.json" } as const;
+
 type Unpacked = typeof UNPACKED[number];
 
-/** What is missing: an unpacked component, or the tools. */
-type Missing = Unpacked | "tools";
+/** What is missing: an unpacked component, the packages of npm, or the tools. */
+type Missing = Unpacked | typeof PACKAGES | "tools";
 
 /**
  * Fetches what is missing; returns at once when nothing is. Two runs at the same time wait for each other.
@@ -67,7 +80,9 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
 }
 
 function missing(): { name: string; what: Missing }[] {
-  const unpack = UNPACKED.filter(({ name, file }) => !exists(`${COMPONENT_FOLDER}/${name}/${file}`));
+  const unpack = [...UNPACKED, PACKAGES].filter(({ name, file }) =>
+    !exists(`${COMPONENT_FOLDER}/${name}/${file}`)
+  );
   const absent = absentTools();
   const isFetched = absent.every(({ files }) =>
     files.some((file) => exists(`${COMPONENT_FOLDER}/tools/${file}`))
@@ -92,6 +107,8 @@ async function fetchAll(
   for (const component of missing) {
     const fetched = component === "tools"
       ? fetchTools(apt, absentTools().map((entry) => entry.package), work)
+      : !("package" in component)
+      ? fetchPackages(component.name, work)
       : fetchUnpacked(apt, component, work, say);
     const name = component === "tools" ? "the missing tools" : component.name;
     await fetched.catch((error: Error) => problems.push(`Cannot fetch ${name}: ${error.message}`));
@@ -116,6 +133,16 @@ async function fetchUnpacked(
   await programOutput("dpkg-deb", ["-x", archive, `${folder}/root`]);
   if (!exists(`${folder}/root/${component.file}`)) throw new Error(`no ${component.file} in ${archive}`);
   await putComponent(`${folder}/root`, component.name);
+}
+
+async function fetchPackages(name: string, work: string): Promise<void> {
+  const folder = `${work}/${name}`;
+  await ensureDir(folder);
+  for (const file of ["package.json", "deno.json", "deno.lock"]) {
+    await Deno.copyFile(new URL(`testdata/${name}/${file}`, import.meta.url), `${folder}/${file}`);
+  }
+  await programOutput(Deno.execPath(), ["install", "--quiet", "--frozen"], folder);
+  await putComponent(folder, name);
 }
 
 async function fetchTools(apt: Apt, packages: readonly string[], work: string): Promise<void> {

@@ -6,6 +6,7 @@ interface Lock {
   version: string;
   specifiers: Record<string, string>;
   jsr: Record<string, { integrity: string; dependencies?: string[] }>;
+  npm: Record<string, { integrity: string; dependencies?: string[] }>;
   workspace: { dependencies: string[] };
 }
 
@@ -19,7 +20,7 @@ function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
   const problems: string[] = [];
   if (lock.version !== "5") problems.push(`the lock has version ${lock.version}, not 5`);
 
-  const wanted = Object.values(imports).filter((target) => target.startsWith("jsr:")).map(asLocked).sort();
+  const wanted = Object.values(imports).map(asLocked).sort();
   const recorded = JSON.stringify(lock.workspace.dependencies);
   if (recorded !== JSON.stringify(wanted)) problems.push(`the workspace lists ${recorded}`);
 
@@ -32,8 +33,9 @@ function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
       problems.push(`"${wanted}" of ${from} is not resolved`);
       return;
     }
-    if (!satisfies(version, specifier)) problems.push(`${version} does not satisfy "${specifier}"`);
     usedSpecifiers.add(specifier);
+    if (specifier.startsWith("npm:")) return visitNpm(specifier.slice("npm:".length), version);
+    if (!satisfies(version, specifier)) problems.push(`${version} does not satisfy "${specifier}"`);
     const id = `${specifier.slice("jsr:".length, specifier.lastIndexOf("@"))}@${version}`;
     if (usedPackages.has(id)) return;
     usedPackages.add(id);
@@ -45,12 +47,31 @@ function lockProblems(imports: Record<string, string>, lock: Lock): string[] {
     if (!/^[0-9a-f]{64}$/.test(entry.integrity)) problems.push(`${id} has no SHA-256`);
     for (const dependency of entry.dependencies ?? []) visit(dependency, id);
   };
+  // A package of npm is imported in one version alone, and what it needs beside itself is one of the others.
+  const visitNpm = (wanted: string, version: string): void => {
+    const [exact = "", peer] = version.split("_");
+    const name = wanted.slice(0, wanted.lastIndexOf("@"));
+    if (wanted !== `${name}@${exact}`) problems.push(`"npm:${wanted}" is not pinned to ${exact}`);
+    const id = `${name}@${version}`;
+    usedPackages.add(id);
+    const entry = lock.npm[id];
+    if (entry === undefined) return void problems.push(`${id} has no entry`);
+    if (!/^sha512-[\w+/]{86}==$/.test(entry.integrity)) problems.push(`${id} has no SHA-512`);
+    const needs = (entry.dependencies ?? []).map((own) => `${own}@`);
+    const peers = peer === undefined ? [] : [peer.replace("+", "/")];
+    const isKnown = needs.every((own) => peers.some((other) => other.startsWith(own)));
+    if (!isKnown || !peers.every((own) => lock.npm[own] !== undefined)) {
+      problems.push(`${id} needs what the lock does not pin`);
+    }
+  };
   for (const specifier of wanted) visit(specifier, "deno.json");
 
   for (const specifier of Object.keys(lock.specifiers)) {
     if (!usedSpecifiers.has(specifier)) problems.push(`"${specifier}" is not used`);
   }
-  for (const id of Object.keys(lock.jsr)) if (!usedPackages.has(id)) problems.push(`${id} is not used`);
+  for (const id of Object.keys({ ...lock.jsr, ...lock.npm })) {
+    if (!usedPackages.has(id)) problems.push(`${id} is not used`);
+  }
   return problems;
 }
 
@@ -93,6 +114,7 @@ Deno.test("deno.lock is written as Deno writes it: sorted, two blanks", () => {
   assertEquals(lockText, JSON.stringify(lock, null, 2) + "\n");
   assertEquals(Object.keys(lock.specifiers), Object.keys(lock.specifiers).sort());
   assertEquals(Object.keys(lock.jsr), Object.keys(lock.jsr).sort());
+  assertEquals(Object.keys(lock.npm), Object.keys(lock.npm).sort());
 });
 
 Deno.test("a broken lock is noticed", async (t) => {
@@ -122,11 +144,35 @@ Deno.test("a broken lock is noticed", async (t) => {
       (lock) => lock.specifiers["jsr:@std/yaml@^1.0.0"] = "1.0.0",
       `"jsr:@std/yaml@^1.0.0" is not used`,
     ],
+    "a package of npm that is missing": [
+      (lock) => delete lock.npm["@bufbuild/protobuf@2.17.0"],
+      "@bufbuild/protobuf@2.17.0 has no entry",
+    ],
+    "a peer that is missing": [
+      (lock) => delete lock.npm["@bufbuild/protobuf@2.17.0"],
+      "@connectrpc/connect@2.3.0_@bufbuild+protobuf@2.17.0 needs what the lock does not pin",
+    ],
+    "a shortened checksum of npm": [
+      (lock) => lock.npm["@bufbuild/protobuf@2.17.0"]!.integrity = "sha512-AAAA",
+      "@bufbuild/protobuf@2.17.0 has no SHA-512",
+    ],
+    "a package of npm that nothing needs": [
+      (lock) => lock.npm["left-pad@1.3.0"] = { integrity: `sha512-${"A".repeat(86)}==` },
+      "left-pad@1.3.0 is not used",
+    ],
     "another format": [(lock) => lock.version = "4", "the lock has version 4, not 5"],
   };
   for (const [name, [change, problem]] of Object.entries(cases)) {
     await t.step(name, () => assertEquals(problemsAfter(change).includes(problem), true, problem));
   }
+});
+
+Deno.test("a range of versions of a package of npm is noticed", () => {
+  const lock = JSON.parse(lockText) as Lock;
+  const range = "npm:@bufbuild/protobuf@^2.0.0";
+  lock.specifiers[range] = "2.17.0";
+  const problems = lockProblems({ ...config.imports, "@bufbuild/protobuf": range }, lock);
+  assertEquals(problems.includes(`"${range}" is not pinned to 2.17.0`), true);
 });
 
 Deno.test("an import that the lock does not know is noticed", () => {

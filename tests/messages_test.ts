@@ -1,6 +1,7 @@
 // Every message that the code can make follows one grammar.
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/posix";
+import { isGenerated } from "./generated.ts";
 import { faultsOf, messagesOf } from "./messages.ts";
 
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
@@ -9,7 +10,7 @@ function* sources(folder: string): Generator<string> {
   for (const entry of Deno.readDirSync(ROOT + folder)) {
     const path = `${folder}/${entry.name}`;
     if (entry.isDirectory) yield* sources(path);
-    else if (path.endsWith(".ts")) yield path;
+    else if (path.endsWith(".ts") && !isGenerated(path)) yield path;
   }
 }
 

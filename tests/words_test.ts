@@ -1,6 +1,7 @@
 // Holds the words of the project: what was renamed does not come back.
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/posix";
+import { isGenerated } from "./generated.ts";
 import { OLD_PHRASES, OLD_WORDS, oldWordsIn } from "./words.ts";
 
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
@@ -28,7 +29,7 @@ const FILES = [
   "README.md",
   "deno.json",
 ];
-/** Documents that were made by others are not ours to word. */
+/** Documents that were made by others are not ours to word, and generated files are worded by their source. */
 const SKIPPED = ["tests/testdata/"];
 
 /** All files below a folder that is there. */
@@ -42,7 +43,7 @@ function* below(folder: string): Generator<string> {
   }
   for (const { name, isDirectory } of entries) {
     const path = `${folder}/${name}`;
-    if (SKIPPED.includes(`${path}/`)) continue;
+    if (SKIPPED.includes(`${path}/`) || isGenerated(path)) continue;
     if (isDirectory) yield* below(path);
     else yield path;
   }

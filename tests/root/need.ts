@@ -26,6 +26,10 @@ export const CATATONIT = `${COMPONENTS_DIR}/catatonit/usr/bin/catatonit`;
 export const BUSYBOX = `${COMPONENTS_DIR}/busybox/bin/busybox`;
 export const PODMAN = `${COMPONENTS_DIR}/podman/usr/bin/podman`;
 export const CONMON = `${COMPONENTS_DIR}/conmon/usr/bin/conmon`;
+export const CRI_PROTO =
+  `${COMPONENTS_DIR}/cri-api/usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto`;
+/** A folder whose `node_modules` has @grpc/grpc-js. */
+export const GRPC_JS = `${COMPONENTS_DIR}/grpc-js`;
 export const PODWIRE_BINARY = inRepository("dist/podwire");
 
 const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -58,6 +62,9 @@ const COMPONENTS = {
   "systemd-notify": () => isProgram("systemd-notify"),
   systemd: () => isTool("/usr/lib/systemd/systemd"),
   podman: () => isThere(PODMAN) && isThere(CONMON),
+  "cri-api": () => isThere(CRI_PROTO),
+  "grpc-js": () => isThere(`${GRPC_JS}/node_modules/@grpc/grpc-js/package.json`),
+  node: () => isProgram("node"),
   binary: () => isThere(PODWIRE_BINARY),
 };
 
