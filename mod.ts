@@ -78,7 +78,8 @@ export type {
   StopOptions,
 } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
-export type { SandboxFilter } from "./lib/sandbox/filter.ts";
+export type { CriSandbox } from "./lib/sandbox/cri_record.ts";
+export type { SandboxFilter, SandboxSelection } from "./lib/sandbox/filter.ts";
 export type {
   RecoverOptions,
   RecoveryItem,

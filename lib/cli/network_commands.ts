@@ -20,7 +20,8 @@ const CREATE_OPTIONS: readonly OptionSpec[] = [
     name: "pod-cidr",
     kind: "list",
     value: "CIDR",
-    help: "the network of the node's pods, repeatable: a subnet, or what fills the template",
+    help:
+      "the network of the node's pods, repeatable: a subnet, or what fills the template (default: that of a kubelet)",
   },
   {
     name: "template",

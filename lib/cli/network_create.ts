@@ -3,12 +3,14 @@ import { printJson } from "../cni/json.ts";
 import { readTextIfThere } from "../host/file.ts";
 import { fillRequest, NetworkProblem, planNetwork } from "../network/network_plan.ts";
 import { DRIVERS, LARGEST_MTU, LARGEST_VLAN, type NetworkRequest } from "../network/network_request.ts";
+import { PodCIDRs } from "../network/pod_cidrs.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { networkToJson } from "../runtime/json_view.ts";
+import { DEFAULTS } from "../runtime/options.ts";
 import type { CommandInput } from "./command.ts";
 import { pair, positive } from "./flag_value.ts";
 import { openPodwire } from "./open.ts";
-import { logger } from "./settings.ts";
+import { logger, runtimeOptions } from "./settings.ts";
 
 /** The flags of the members, where they have another name. */
 const FLAGS: Partial<Record<keyof NetworkRequest, string>> = {
@@ -38,10 +40,17 @@ async function templateOf(input: CommandInput): Promise<string | undefined> {
   throw new CniError("not-found", "--template: the file does not exist", { file: path });
 }
 
+/** Returns the networks of the node's pods that a kubelet has given, for a command line that gives none. */
+async function keptPodCIDRs(input: CommandInput): Promise<readonly string[]> {
+  if (input.list("pod-cidr").length > 0) return [];
+  return await new PodCIDRs(runtimeOptions(input).stateDir ?? DEFAULTS.stateDir).read();
+}
+
 /** `podwire network create NAME` */
 export async function networkCreate(input: CommandInput): Promise<number> {
   const { io } = input;
-  const request = networkRequest(input, await templateOf(input));
+  const template = await templateOf(input);
+  const request = networkRequest(input, template, template === undefined ? [] : await keptPodCIDRs(input));
   const podwire = openPodwire(input);
   const { file, warnings } = await withSignals(io, (signal) => podwire.createNetwork(request, { signal }));
   for (const warning of warnings) logger(input).warn(`network "${request.name}": ${warning}`);
@@ -56,7 +65,12 @@ export async function networkCreate(input: CommandInput): Promise<number> {
  *
  * @throws {CniError} kind `usage`, naming the flag
  */
-export function networkRequest(input: CommandInput, template?: string): NetworkRequest {
+export function networkRequest(
+  input: CommandInput,
+  template?: string,
+  keptPodCIDRs: readonly string[] = [],
+): NetworkRequest {
+  const given = input.list("pod-cidr");
   const [name = ""] = input.operands;
   const text = input.value("driver");
   const driver = DRIVERS.find((known) => known === text);
@@ -73,7 +87,7 @@ export function networkRequest(input: CommandInput, template?: string): NetworkR
     name,
     driver,
     subnets: input.list("subnet"),
-    podCIDRs: input.list("pod-cidr"),
+    podCIDRs: given.length > 0 ? given : keptPodCIDRs,
     template,
     gateways: input.list("gateway"),
     ranges: input.list("range"),

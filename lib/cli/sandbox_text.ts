@@ -28,6 +28,8 @@ function sandboxText(sandbox: Sandbox): string {
     ["name", `${sandbox.namespace}/${sandbox.name}`],
     ["id", sandbox.id],
     ...(sandbox.attempt === 0 ? [] : [["attempt", String(sandbox.attempt)]]),
+    ...(sandbox.uid === sandbox.id ? [] : [["uid", sandbox.uid]]),
+    ...(sandbox.cri === undefined ? [] : [["owner", `CRI, handler "${sandbox.cri.handler}"`]]),
     ["state", sandbox.reason === undefined ? sandbox.state : `${sandbox.state}: ${sandbox.reason}`],
     ["created", sandbox.createdAt],
     ["netns", sandbox.hostNetwork ? `${sandbox.netns} (of the host)` : sandbox.netns],

@@ -61,6 +61,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     labels: TEXTS,
     annotations: TEXTS,
   }, {
+    cri: objectOf({ handler: TEXT, config: { type: "object" } }),
     reason: { type: "string", description: "why it is broken" },
     underWay: { const: true, description: "it is being made, stopped or removed at this moment" },
   }),

@@ -12,6 +12,7 @@ import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodIdentity, WantedNetwork, WantedNetworks } from "./pod_request.ts";
 import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";
 import { SETTINGS, validateSettings } from "./settings.ts";
+import { withPortmap } from "./with_portmap.ts";
 
 export type {
   Bandwidth,
@@ -56,9 +57,11 @@ export function planAttachments(
     requireNothingWanted(request, table);
     return [];
   }
-  const lists = networks.length === 0
+  const found = networks.length === 0
     ? [catalog.default()]
     : networks.map(({ name }) => catalog.forPod(name));
+  const isMapped = request.mapPorts === true && isGiven(request.publish);
+  const lists = found.map((list, index) => isMapped && index === 0 ? withPortmap(list) : list);
   const wanted = lists.map((list, index): WantedNetwork => networks[index] ?? { name: list.name });
   const names = interfaceNames(wanted);
   const settings = wanted.map((network, index) =>

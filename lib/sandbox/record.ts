@@ -15,6 +15,7 @@ import { decodeChecksummed, decodeIntactNow, printChecksummed } from "../state/c
 import { SANDBOX_KEY } from "../state/record_log.ts";
 import { repairLine } from "../state/repair_line.ts";
 import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
+import { CRI, type CriSandbox, encodeCri } from "./cri_record.ts";
 
 /**
  * Phases of a sandbox. `creating`, `stopping` and `removing` are written before anything is done, so that an interrupted
@@ -86,6 +87,8 @@ export interface SandboxRecord {
   readonly pool?: string;
   /** The container that the sandbox ends with. */
   readonly container?: SandboxContainer;
+  /** The sandbox belongs to a client of the CRI. */
+  readonly cri?: CriSandbox;
   /** Members that another version wrote. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
@@ -130,7 +133,9 @@ export async function repairSandbox(bytes: Uint8Array): Promise<SandboxRecord | 
   return text === undefined ? undefined : await parseSandbox(text);
 }
 
-function encode({ netns, pid, infra, container, unknownMembers = {}, ...record }: SandboxRecord): JsonObject {
+function encode(
+  { netns, pid, infra, container, cri, unknownMembers = {}, ...record }: SandboxRecord,
+): JsonObject {
   const { id, ...place } = netns;
   return {
     ...unknownMembers,
@@ -139,6 +144,7 @@ function encode({ netns, pid, infra, container, unknownMembers = {}, ...record }
     ...(pid === undefined ? {} : { pid }),
     ...(infra === undefined ? {} : { infra: withUnknown(infra) }),
     ...(container === undefined ? {} : { container: encodeContainer(container) }),
+    ...(cri === undefined ? {} : { cri: encodeCri(cri) }),
   };
 }
 
@@ -177,6 +183,7 @@ const SHAPE: Shape<SandboxRecord> = mapped(
     reason: anyText,
     pool: anyText,
     container: CONTAINER,
+    cri: CRI,
   }),
   (read) => Object.assign(read, { pid: read.pid, infra: read.infra, annotations: read.annotations ?? {} }),
 );

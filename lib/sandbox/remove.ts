@@ -1,4 +1,4 @@
-import type { CniError } from "../cni/error.ts";
+import { CniError } from "../cni/error.ts";
 import type { SandboxContext } from "./context.ts";
 import { type SandboxRecord, stopped } from "./record.ts";
 import { type SandboxLockContext, withSandboxLock } from "./sandbox_lock.ts";
@@ -8,7 +8,10 @@ import { writePhase } from "./write_phase.ts";
 
 /** How a sandbox is removed. */
 export interface RemoveOptions extends StopOptions {
-  /** Whether the sandbox is forgotten even if not everything could be torn down. @default {false} */
+  /**
+   * Whether the sandbox is forgotten even if not everything could be torn down, and removed even if it belongs to a client of the
+   * CRI. @default {false}
+   */
   readonly force?: boolean | undefined;
 }
 
@@ -29,6 +32,7 @@ export async function removeLocked(
   { force = false, signal }: Pick<RemoveOptions, "force" | "signal">,
   context: SandboxContext,
 ): Promise<readonly CniError[]> {
+  if (!force) requireNotOfCri(record, "removed");
   await writePhase({ ...record, phase: force ? "removing" : "stopping" }, context);
   const { failures, left } = await tearDown(record, context, { signal });
   const [first] = failures;
@@ -40,4 +44,21 @@ export async function removeLocked(
   }
   await context.sandboxes.remove(record);
   return failures;
+}
+
+/**
+ * Refuses a sandbox that belongs to a client of the CRI, which would make it again at once.
+ *
+ * @throws {CniError} kind `conflict`
+ */
+export function requireNotOfCri(
+  { id, name, namespace, cri }: SandboxRecord,
+  done: "removed" | "replaced",
+): void {
+  if (cri === undefined) return;
+  const msg =
+    `the sandbox "${namespace}/${name}" belongs to a kubelet, or another client of the CRI, and is not ${done}`;
+  throw new CniError("conflict", msg, {
+    hint: `remove its pod from the kubelet; \`podwire rm -f ${id}\` removes the sandbox all the same`,
+  });
 }

@@ -8,6 +8,7 @@ import { speaksNetlink } from "../kernel/choose_kernel.ts";
 import type { NetnsGuard } from "../plugin/netns_guard.ts";
 import type { PodIdentity, WantedNetworks } from "../pod/request.ts";
 import type { SandboxContainer } from "./container_record.ts";
+import type { CriSandbox } from "./cri_record.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
 import { startOf } from "./process_source.ts";
@@ -50,6 +51,8 @@ export interface SandboxRequest extends WantedNetworks {
   readonly uniqueName?: boolean | undefined;
   /** Whether the subnets of its networks may overlap. @default {false} */
   readonly allowOverlap?: boolean | undefined;
+  /** What the client of the CRI that it is made for has asked for. @default {none: it belongs to no such client} */
+  readonly cri?: CriSandbox | undefined;
   /** Whether a sandbox that has the name is removed first. @default {false} */
   readonly replace?: boolean | undefined;
 }
@@ -140,7 +143,7 @@ export async function draftRecord(
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
   const { name = generatedName(id), namespace = "default", uid = id, attempt } = request;
   validateRequest({ ...request, id, name }, wording);
-  const { labels = {}, sysctls = {}, source = { kind: "new" } } = request;
+  const { labels = {}, sysctls = {}, source = { kind: "new" }, cri } = request;
   return {
     id,
     name,
@@ -157,6 +160,7 @@ export async function draftRecord(
     annotations: request.annotations ?? {},
     labels,
     sysctls,
+    ...(cri === undefined ? {} : { cri }),
   };
 }
 

@@ -8,7 +8,7 @@ import type { WantedNetwork } from "../pod/request.ts";
 import { type ConnectOptions, connectSandbox, type DisconnectOptions, disconnectSandbox } from "./connect.ts";
 import { type DisposableSandbox, withRemoval } from "./disposable.ts";
 import { execInNetns, type ExecRequest } from "./exec.ts";
-import { isInState, mayMatch, type SandboxFilter } from "./filter.ts";
+import { isInState, mayMatch, type SandboxFilter, type SandboxSelection } from "./filter.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { holdSandboxNetns } from "./hold.ts";
 import { infraEndDetails, infraState } from "./infra.ts";
@@ -204,7 +204,7 @@ export class Sandboxes {
    * @throws {CniError} if the records cannot be read
    */
   async list(
-    filter: SandboxFilter | readonly SandboxFilter[] = {},
+    filter: SandboxSelection | readonly SandboxSelection[] = {},
     { signal }: CallOptions = {},
   ): Promise<readonly Sandbox[]> {
     const filters = [filter].flat();

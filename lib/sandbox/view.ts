@@ -10,6 +10,7 @@ import type { InsidePaths } from "../inside/inside_paths.ts";
 import type { PodNetwork } from "../pod/pod.ts";
 import type { PublishedPort } from "../state/host_port.ts";
 import type { SandboxContext } from "./context.ts";
+import type { CriSandbox } from "./cri_record.ts";
 import { hasInsideFiles } from "./inside.ts";
 import { isUnchangedNow } from "./netns_identity.ts";
 import { endOf, isProcessRunning, OPERATIONS, problemOf, type Processes, processesOf } from "./problem.ts";
@@ -70,6 +71,8 @@ export interface Sandbox {
   readonly labels: Readonly<Record<string, string>>;
   /** Annotations of the request. */
   readonly annotations: Readonly<Record<string, string>>;
+  /** What the client of the CRI that it belongs to has asked for. */
+  readonly cri?: Pick<CriSandbox, "handler" | "config">;
   /** Why it is broken. */
   readonly reason?: string;
   /** Whether it is being created or torn down at this moment, which is why it is not ready. */
@@ -246,7 +249,7 @@ export function toSandbox(
 ): Sandbox {
   const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
-  const { hostNetwork = false } = record;
+  const { hostNetwork = false, cri } = record;
   const ips = current.flatMap(({ result: { ips = [] } }) =>
     ips.map(({ address }) => address.split("/")[0] ?? "")
   );
@@ -266,6 +269,7 @@ export function toSandbox(
     files: hasInsideFiles(record) ? inside.paths(id) : null,
     labels,
     annotations,
+    ...(cri === undefined ? {} : { cri: { handler: cri.handler, config: cri.config } }),
     ...withProblem(problem),
   };
 }

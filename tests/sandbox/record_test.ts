@@ -61,6 +61,7 @@ const MORE: SandboxRecord = {
   owner: "pods:x",
   hostNetwork: true,
   reason: "its infra container",
+  cri: { handler: "", config: { logDirectory: "/var/log" }, unknownMembers: { later: [1] } },
 };
 
 Deno.test("a sandbox record is one file that only its owner can read, with kind and checksum", () =>
