@@ -7,6 +7,8 @@ import { CODE_CACHE, SCRIPT } from "./load_script.ts";
 import { denow, isFile, ROOT, run } from "./programs.ts";
 
 const SOURCES = ["lib", "deno.json", ".ci"];
+/** What the daemon alone imports, and late: it needs no script, see start.ts, which this would make a third longer. */
+const DAEMON_ONLY = "../cri/serve_cri.ts";
 
 /**
  * The engine's space for new objects has this many MiB, from the start: so a one-shot command has ended before the first
@@ -99,7 +101,17 @@ async function append({ entry, program, included, permissions, otel }: {
 
 /** Makes the script of the exports of the module `entry`, in the folder `dir`, and returns its path. */
 async function makeScript(entry: string, dir: string): Promise<string> {
-  await denow(["bundle", "-q", "--format", "cjs", "--outdir", `${dir}/script`, entry]);
+  await denow([
+    "bundle",
+    "-q",
+    "--format",
+    "cjs",
+    "--external",
+    DAEMON_ONLY,
+    "--outdir",
+    `${dir}/script`,
+    entry,
+  ]);
   const text = await Deno.readTextFile(`${dir}/script/${fileName(entry).replace(/\.ts$/, ".js")}`);
   // On one line, so that the lines in messages are those of the text.
   await Deno.writeTextFile(`${dir}/${SCRIPT}`, `(function (require, module) {${text}\n})`);

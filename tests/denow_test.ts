@@ -275,7 +275,8 @@ Deno.test("denow starts the Deno that DENOW_VERSION names, with caches of its ow
 
 Deno.test("denow adds the daemon's sockets to the permission set podwire if Deno asks for each of them", async (t) => {
   using checkout = new Checkout();
-  const added = "--allow-net=unix:/run/podwire/podwire.sock,unix:/run/podwire/.podwire-00000000/s";
+  const added =
+    "--allow-net=unix:/run/podwire/podwire.sock,unix:/run/podwire/cri.sock,unix:/run/podwire/.podwire-00000000/s";
   const versions: [version: string, asks: boolean][] = [
     [VERSION, false],
     ["2.8.3", false],

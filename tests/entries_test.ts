@@ -58,6 +58,23 @@ Deno.test("the compiled program prints its version with the code that this needs
   assertEquals(files, [".ci/start.ts", "lib/cli/version.ts"]);
 });
 
+Deno.test("no entry loads the code of the CRI, and the command that serves it loads it only then", async () => {
+  for (
+    const file of [
+      ...Object.values(exports),
+      "cli.ts",
+      "lib/cli/main.ts",
+      "lib/cli/serve.ts",
+      ".ci/program.ts",
+    ]
+  ) {
+    const found = [...await loaded(file)].filter((url) => url.includes("/lib/cri/"));
+    assertEquals(found, [], file);
+  }
+  const late = [...await loaded("lib/cri/serve_cri.ts")].filter((url) => url.includes("/lib/cri/"));
+  assert(late.length > 15, `${late.length} modules`);
+});
+
 Deno.test("the words of CNI touch nothing but themselves", async () => {
   const outside = [...await loaded(exports["./cni"] ?? "")].filter((url) => !url.includes("/lib/cni/"));
   assertEquals(outside, [`file://${ROOT}cni.ts`]);

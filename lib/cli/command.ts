@@ -7,10 +7,11 @@ export interface OptionSpec {
   readonly name: string;
   readonly alias?: string;
   /**
-   * `flag`: given or not; `list`: all values; `value`: one value. The last value of a global option counts, because a
-   * wrapper may give its own before. Two different values of a command's own option are refused.
+   * `flag`: given or not; `list`: all values; `value`: one value; `optional`: one value, which is empty if it is left out, and
+   * which only a command without operands can have. The last value of a global option counts, because a wrapper may give its own
+   * before. Two different values of a command's own option are refused.
    */
-  readonly kind: "flag" | "value" | "list";
+  readonly kind: "flag" | "value" | "list" | "optional";
   /** The placeholder for the value in the help. */
   readonly value?: string;
   readonly help: string;
@@ -134,10 +135,16 @@ export function parseCommandLine(
   const given = new Map<string, string[]>();
   const operands: string[] = [];
   let rest: readonly string[] = [];
-  for (const token of tokensOf(args, options)) {
+  const tokens = [...tokensOf(args, options)];
+  for (const [place, token] of tokens.entries()) {
     if (token.kind === "option") {
       const { name, value } = readOption(token, args, options);
-      given.set(name, [...given.get(name) ?? [], value]);
+      const next = tokens[place + 1];
+      const option = options.find((own) => own.name === name);
+      const hasNext = option?.kind === "optional" && value === "" && next?.kind === "positional";
+      if (hasNext) tokens.splice(place + 1, 1);
+      if (hasNext && next.value === "") throw missingValue(`--${name}`, option);
+      given.set(name, [...given.get(name) ?? [], hasNext ? next.value : value]);
     } else if (token.kind === "option-terminator") {
       const after = splitAfterEnd(args.slice(token.index + 1), Math.max(0, ownOperands - operands.length));
       operands.push(...after.operands);
@@ -148,7 +155,7 @@ export function parseCommandLine(
       break;
     } else operands.push(token.value);
   }
-  for (const { name } of options.filter(({ kind }) => kind === "value")) {
+  for (const { name } of options.filter(({ kind }) => kind === "value" || kind === "optional")) {
     if (!GLOBAL_OPTIONS.some((global) => global.name === name)) requireOne(name, given.get(name) ?? []);
   }
   return {
@@ -175,7 +182,7 @@ type Token = NonNullable<ReturnType<typeof parseArgs>["tokens"]>[number];
 
 function tokensOf(args: readonly string[], options: readonly OptionSpec[]): readonly Token[] {
   const known = options.map(({ name, alias, kind }) => {
-    const type = kind === "flag" ? "boolean" as const : "string" as const;
+    const type = kind === "flag" || kind === "optional" ? "boolean" as const : "string" as const;
     return [name, { type, multiple: true, ...(alias === undefined ? {} : { short: alias }) }] as const;
   });
   // Strict, it throws errors of its own, which depend on the version of Deno.
@@ -192,6 +199,9 @@ function readOption(
   const [written = ""] = (args[index] ?? "").split("=");
   const option = options.find(({ name, alias }) => flag === `--${name}` || flag === `-${alias}`);
   const isAlone = flag === written;
+  if (option?.kind === "optional" && isOptionalValue(args[index] ?? "", flag)) {
+    return { name: option.name, value: value ?? "" };
+  }
   // An option that takes a value stands alone: neither in a group such as "-fn", nor joined to its value as in "-nVALUE".
   if (option === undefined || (option.kind !== "flag" && !isAlone)) {
     throw new CniError("usage", `unknown option ${written}`, { hint: "`--help` lists the options" });
@@ -203,12 +213,21 @@ function readOption(
   // In "-n=VALUE" the parser counts the "=" as a part of the value.
   const text = inlineValue && !flag.startsWith("--") ? value?.slice(1) : value;
   if (text === undefined || text === "" || (!inlineValue && text === "--")) {
-    throw new CniError("usage", `option ${flag} needs a value: ${flag} ${option.value}`);
+    throw missingValue(flag, option);
   }
   if (text.startsWith("-") && text.includes("\n")) {
     throw new CniError("usage", `option --${option.name}: a value of several lines cannot begin with "-"`);
   }
   return { name: option.name, value: text };
+}
+
+function missingValue(flag: string, { value }: OptionSpec): CniError {
+  return new CniError("usage", `option ${flag} needs a value: ${flag} ${value}`);
+}
+
+/** Whether a word is the flag alone, or the flag with a value. */
+function isOptionalValue(word: string, flag: string): boolean {
+  return word === flag || (word.startsWith(`${flag}=`) && word.length > flag.length + 1);
 }
 
 /** Splits what stands after `--`: operands, whatever they look like, and then the command that they end in. */

@@ -73,7 +73,9 @@ function bashScript(commands: readonly Command[]): string {
   const groupCases = [...groups].map(([group, members]) => {
     return `    ${group}) options="${flagsOf([])}" operands="${members.map(secondWord).join(" ")}" ;;\n`;
   });
-  const withValue = GLOBAL_OPTIONS.filter(({ kind }) => kind !== "flag").map(({ name }) => `--${name}`);
+  const withValue = GLOBAL_OPTIONS.filter(({ kind }) => kind !== "flag").map((
+    { name },
+  ) => `--${name}`);
   return `_podwire() {
   local cur="\${COMP_WORDS[COMP_CWORD]}" options="" operands="" command="" word skip=""
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -136,7 +138,7 @@ function fishScript(commands: readonly Command[]): string {
 
 function fishOption({ name, alias, kind, help }: OptionSpec, when: string): string {
   const short = alias === undefined ? "" : ` -s ${alias}`;
-  const value = kind === "flag" ? "" : " -r";
+  const value = kind === "flag" || kind === "optional" ? "" : " -r";
   return `complete -c podwire${when} -l ${name}${short}${value} -d ${quote(help)}`;
 }
 

@@ -1,6 +1,7 @@
 import { resolve } from "@std/path";
 import { CniError } from "../cni/error.ts";
 import { Daemon, type DaemonOptions } from "../daemon/daemon.ts";
+import type { OpenFace } from "../daemon/face.ts";
 import { unitFile } from "../daemon/unit.ts";
 import { runCommand, withSystemDirs } from "../host/command.ts";
 import type { Io, SignalName } from "../host/io.ts";
@@ -12,6 +13,7 @@ import { VERSION } from "./version.ts";
 
 /** The default path of the socket. */
 export const DEFAULT_SOCKET = "/run/podwire/podwire.sock";
+const DEFAULT_CRI_SOCKET = "/run/podwire/cri.sock";
 
 const DEFAULT_DRAIN_MS = 30_000;
 const INSTALLED = "/usr/local/bin/podwire";
@@ -43,6 +45,7 @@ export async function serve(input: CommandInput): Promise<number> {
     socket: socketPath("--socket", resolve(input.value("socket") ?? DEFAULT_SOCKET), "listen"),
     drainMs,
     requestMs,
+    faces: await facesOf(input),
     ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
     pool,
     dhcp: !input.flag("no-dhcp"),
@@ -64,6 +67,15 @@ function repairsRules(input: CommandInput): boolean {
     throw new CniError("usage", "--repair and --no-repair exclude each other");
   }
   return !isOff;
+}
+
+/** Reads `--cri [PATH]`, and loads the code for it only then. */
+async function facesOf(input: CommandInput): Promise<readonly OpenFace[]> {
+  const given = input.value("cri");
+  if (given === undefined) return [];
+  const path = socketPath("--cri", resolve(given === "" ? DEFAULT_CRI_SOCKET : given), "listen");
+  const { serveCri } = await import("../cri/serve_cri.ts");
+  return [serveCri(path)];
 }
 
 /** Reads `--pool NETWORK=N`. */

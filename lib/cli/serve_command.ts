@@ -8,6 +8,12 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     help: "the socket (default /run/podwire/podwire.sock)",
   },
   {
+    name: "cri",
+    kind: "optional",
+    value: "[PATH]",
+    help: "serve the CRI of Kubernetes there too (default /run/podwire/cri.sock)",
+  },
+  {
     name: "gc-interval",
     kind: "value",
     value: "DURATION",
@@ -88,6 +94,7 @@ export const SERVE: Command = {
   description:
     "The daemon uses HTTP with JSON: GET /openapi.json describes the routes, GET /metrics is for Prometheus. At SIGTERM,\n" +
     "running requests may end; a second SIGTERM ends the daemon at once. At SIGHUP it reads the configuration again.\n" +
+    "With --cri, a kubelet or crictl makes the sandboxes of its pods by gRPC on a second socket: see docs/kubernetes.md.\n" +
     "The command line works on the same records at the same time, and does not need the daemon.\n\n" +
     "If the addresses of a network come from DHCP, it starts `dhcp daemon` of the plugin, unless one listens there already,\n" +
     "watches it, and asks for the leases again that a new one does not know.\n\n" +
@@ -99,6 +106,7 @@ export const SERVE: Command = {
     "namespace, and not the name that it has later.",
   examples: [
     "podwire serve --gc-interval 10m --pool podwire=4",
+    "podwire serve --cri",
     'curl --unix-socket /run/podwire/podwire.sock http://podwire/v1/sandboxes -d \'{"name": "web"}\'',
     "podwire serve --print-unit >/etc/systemd/system/podwire.service",
   ],

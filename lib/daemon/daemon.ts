@@ -9,6 +9,7 @@ import { type LiveOptions, LiveRuntime } from "../runtime/live.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { DaemonEvents } from "./daemon_events.ts";
+import type { Face, OpenFace } from "./face.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
 import { guardProcess } from "./guard.ts";
 import { Handler, MOST_REQUESTS } from "./handler.ts";
@@ -18,7 +19,8 @@ import { type PoolSizes, WarmPool } from "./pool.ts";
 import type { Route } from "./route.ts";
 import type { RouteContext } from "./route_context.ts";
 import { routesOf } from "./routes.ts";
-import { SocketServer } from "./server.ts";
+import type { ServedSocket } from "./served_socket.ts";
+import { openSocketServer } from "./server.ts";
 
 /** How the daemon works. */
 export interface DaemonOptions {
@@ -41,12 +43,15 @@ export interface DaemonOptions {
   readonly pool?: PoolSizes | undefined;
   /** Whether a DHCP daemon is kept running for the networks that need one. @default {true} */
   readonly dhcp?: boolean | undefined;
+  /** Other ways to reach the runtime, each on a socket of its own. @default {[]} */
+  readonly faces?: readonly OpenFace[] | undefined;
   /** Makes sandboxes instead of the runtime, which it gets. @default {the runtime makes them} */
   readonly run?:
     | ((request: SandboxRequest, runtime: LiveRuntime, options: CallOptions) => Promise<Sandbox>)
     | undefined;
 }
 
+const REQUEST_MS = 600_000;
 /** Milliseconds for cancelled requests to undo what they did. Recovery undoes the rest. */
 const UNDO_MS = 30_000;
 
@@ -54,7 +59,8 @@ const UNDO_MS = 30_000;
 interface Components {
   readonly runtime: LiveRuntime;
   readonly handler: Handler;
-  readonly server: SocketServer;
+  readonly server: ServedSocket;
+  readonly faces: readonly Face[];
   readonly events: DaemonEvents;
   /** Disposes of all that runs beside the requests, and of the runtime. */
   readonly running: AsyncDisposableStack;
@@ -111,18 +117,31 @@ export class Daemon {
       routes,
       onServed: (served) => metrics.onHttpRequest(served),
     });
-    const server = await SocketServer.open({
+    const server = await openSocketServer({
       path: socket,
       handle: (request) => handler.handle(request),
       log,
       maxConnections: limits.maxConnections,
       signal,
     });
-    await startPool(pool, runtime, begun).catch(async (error) => {
-      await server.close(0);
+    const faces: Face[] = [];
+    try {
+      const faceContext = {
+        ...context,
+        runtime,
+        log,
+        version,
+        maxRequests: options.maxRequests ?? limits.maxRequests,
+        requestMs: options.requestMs ?? REQUEST_MS,
+        addMetrics: (write: () => string) => metrics.add(write),
+      };
+      for (const open of options.faces ?? []) faces.push(await open(faceContext, { signal }));
+      await startPool(pool, runtime, begun);
+    } catch (error) {
+      for (const served of [server, ...faces]) await served.close(0);
       throw error;
-    });
-    const daemon = new Daemon(options, { runtime, handler, server, events, running: begun.move() });
+    }
+    const daemon = new Daemon(options, { runtime, handler, server, faces, events, running: begun.move() });
     await notify(manager, log, "READY=1", `STATUS=serving at ${socket}`);
     log.info("serving", { socket });
     return daemon;
@@ -154,16 +173,18 @@ export class Daemon {
 
   async #end(): Promise<void> {
     const { drainMs = 30_000, log, manager } = this.#options;
-    const { handler, server, events, running } = this.#components;
-    log.info("ending", { underWay: handler.underWay });
+    const { handler, server, faces, events, running } = this.#components;
+    const answering = [handler, ...faces];
+    const underWay = () => answering.reduce((sum, own) => sum + own.underWay, 0);
+    log.info("ending", { underWay: underWay() });
     await notify(manager, log, "STOPPING=1", "STATUS=draining");
-    const drained = handler.drained();
+    const drained = Promise.all(answering.map((own) => own.drained()));
     events.close();
-    const closed = server.close(drainMs + UNDO_MS);
+    const closed = Promise.all([server, ...faces].map((own) => own.close(drainMs + UNDO_MS)));
     const late = new AbortController();
     const cancelling = delay(drainMs, late.signal).then(() => {
-      log.warn("requests are cancelled", { underWay: handler.underWay });
-      handler.cancel();
+      log.warn("requests are cancelled", { underWay: underWay() });
+      for (const own of answering) own.cancel();
       return delay(UNDO_MS, late.signal);
     });
     await Promise.race([drained, cancelling]);
@@ -175,15 +196,17 @@ export class Daemon {
     log.info("ended");
   }
 
-  /** Makes the socket again where it was removed. The daemon fails if another one has taken its place. */
+  /** Makes the sockets again where they were removed. The daemon fails if another one has taken its place. */
   #keepSocket(): void {
     const { log, socketPollMs = 10_000 } = this.#options;
-    const { server, running } = this.#components;
-    running.use(repeat(socketPollMs, () => server.keep(), (error) => {
-      const failure = asCniError(error);
-      log.error(`Cannot keep the socket: ${failure.message}`);
-      if (failure.kind === "conflict") this.#failed.reject(failure);
-    }));
+    const { server, faces, running } = this.#components;
+    for (const served of [server, ...faces]) {
+      running.use(repeat(socketPollMs, () => served.keep(), (error) => {
+        const failure = asCniError(error);
+        log.error(`Cannot keep the socket: ${failure.message}`);
+        if (failure.kind === "conflict") this.#failed.reject(failure);
+      }));
+    }
   }
 
   #recover(): void {

@@ -100,6 +100,7 @@ export class Metrics implements Observer, PoolObserver {
     help: "Uncaught errors; the daemon continues, and each one is a defect.",
     labels: [],
   });
+  readonly #others: (() => string)[] = [];
   readonly #poolSizes = new Map<string, number>();
   readonly #handedOut = new Counter({
     name: "podwire_pool_handed_out_total",
@@ -187,6 +188,11 @@ export class Metrics implements Observer, PoolObserver {
     this.#poolMisses.add({ network, reason }, this.#clock.now());
   }
 
+  /** Adds metrics that another face of the daemon writes. */
+  add(write: () => string): void {
+    this.#others.push(write);
+  }
+
   /** Returns all metrics in the text format, with the number of attachments that have drifted. Gauges without a value are left out. */
   render(values: GaugeValues = {}, drifted?: number): string {
     this.#dropNetworks(values);
@@ -204,6 +210,7 @@ export class Metrics implements Observer, PoolObserver {
       this.#dhcpLeases.write(),
       this.#drifts.write(),
       this.#uncaught.write(),
+      ...this.#others.map((write) => write()),
       ...this.#pools(),
       ...drifted === undefined ? [] : [writeGauge(DRIFTED, [{ labels: {}, value: drifted }])],
       ...this.#gauges(values),

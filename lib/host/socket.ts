@@ -40,7 +40,7 @@ function stagingDirFor(path: string): string {
  */
 export async function claimSocket(
   path: string,
-  listen: (temporary: string) => void,
+  listen: (temporary: string) => unknown,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<ClaimedSocket> {
   const dir = dirname(path);
@@ -54,7 +54,7 @@ export async function claimSocket(
   await Deno.mkdir(stagingDir, { mode: 0o700 });
   try {
     const temporary = `${stagingDir}/s`;
-    listen(temporary);
+    await listen(temporary);
     await Deno.chmod(temporary, 0o600);
     const own = await Deno.lstat(temporary);
     await Deno.rename(temporary, path);

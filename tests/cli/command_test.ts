@@ -15,6 +15,7 @@ const OWN: readonly OptionSpec[] = [
   { name: "quiet", alias: "q", kind: "flag", help: "less" },
   { name: "name", alias: "n", kind: "value", value: "NAME", help: "a name" },
   { name: "port", alias: "p", kind: "list", value: "PORT", help: "a port" },
+  { name: "too", kind: "optional", value: "[PATH]", help: "there too" },
 ];
 
 const parse = (...args: string[]) => parseCommandLine(args, OWN);
@@ -37,6 +38,19 @@ Deno.test("parseCommandLine() takes a value after its flag or joined to it", () 
     assertEquals(parse(...args, "operand").value("name"), "x=y");
     assertEquals(parse(...args, "operand").operands, ["operand"]);
   }
+});
+
+Deno.test("parseCommandLine() takes an optional value after its flag, joined to it, or none", () => {
+  assertEquals([parse("-f").value("too"), parse("-f").flag("too")], [undefined, false]);
+  for (const args of [["--too"], ["--too", "-f"], ["-f", "--too"], ["--too", "--name", "x"]]) {
+    assertEquals([parse(...args).value("too"), parse(...args).operands], ["", []]);
+  }
+  for (const args of [["--too", "/a=b"], ["--too=/a=b"], ["--too", "/a=b", "-f"]]) {
+    assertEquals([parse(...args).value("too"), parse(...args).operands], ["/a=b", []]);
+  }
+  assertEquals(parse("--too", "/a", "rest").operands, ["rest"]);
+  assertEquals(refusal("--too="), "option --too needs a value: --too [PATH]");
+  assertEquals(refusal("--too=/a", "--too=/b"), 'option --too is given twice, as "/a" and as "/b"');
 });
 
 Deno.test("parseCommandLine() takes one value, the last one of a global option, and collects a list in order", () => {

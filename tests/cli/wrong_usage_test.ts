@@ -69,6 +69,7 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   cap: ["x={", '--cap: the value of "x" is not valid JSON'],
   annotation: ["x", '--annotation: "x" is not KEY=VALUE'],
   "serve socket": [`/${"s".repeat(200)}`, "--socket: a path of 201 bytes is too long for a socket"],
+  "serve cri": [`/${"s".repeat(200)}`, "--cri: a path of 201 bytes is too long for a socket"],
   filter: ["age=1", '--filter: "age" is not a key of a filter'],
   "add ifname": ["a/b", "--ifname: interface name contains / or :"],
   "check ifname": ["a/b", "--ifname: interface name contains / or :"],
@@ -187,6 +188,12 @@ Deno.test("an option without its value, or a flag with a value, is named", async
         continue;
       }
       const words = `option ${flag} needs a value: ${flag} ${option.value}`;
+      if (option.kind === "optional") {
+        for (const args of [[`${flag}=`], [flag, ""]]) {
+          assertStringIncludes(await refused(lineOf(command, args, [])), words);
+        }
+        continue;
+      }
       for (const args of [[`${flag}=`], [flag, ""], [flag, "--"]]) {
         assertStringIncludes(await refused(lineOf(command, args, [])), words);
       }

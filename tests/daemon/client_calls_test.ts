@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import { DaemonClient } from "../../lib/daemon/client.ts";
 import { dataOfEvents } from "../../lib/daemon/event_stream.ts";
-import { SocketServer } from "../../lib/daemon/server.ts";
+import { openSocketServer } from "../../lib/daemon/server.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
@@ -16,7 +16,7 @@ function serving(fn: (client: DaemonClient, daemon: Daemon) => Promise<void>): P
   return inTempDir(async (dir) => {
     const daemon = fakeDaemon();
     const path = `${dir}/p.sock`;
-    const server = await SocketServer.open({
+    const server = await openSocketServer({
       path,
       handle: (request) => daemon.handler.handle(request),
       log: silentLogger,

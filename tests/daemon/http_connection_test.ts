@@ -7,7 +7,7 @@ import { Handler } from "../../lib/daemon/handler.ts";
 import { type Handle, HttpConnection } from "../../lib/daemon/http_connection.ts";
 import type { ByteStream } from "../../lib/daemon/inbox.ts";
 import { type Route, withBody } from "../../lib/daemon/route.ts";
-import { SocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
+import { openSocketServer, type SocketServerOptions } from "../../lib/daemon/server.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { Lines } from "../attachment/world.ts";
 import { inTempDir } from "../temp_dir.ts";
@@ -26,7 +26,7 @@ async function served(
 ): Promise<void> {
   await inTempDir(async (dir) => {
     const path = `${dir}/p.sock`;
-    const server = await SocketServer.open({ path, log: silentLogger, ...options });
+    const server = await openSocketServer({ path, log: silentLogger, ...options });
     try {
       await fn(path);
     } finally {

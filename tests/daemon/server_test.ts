@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import type { HttpRequest } from "../../lib/daemon/http_message.ts";
-import { SocketServer } from "../../lib/daemon/server.ts";
+import { openSocketServer } from "../../lib/daemon/server.ts";
 import { requestOverUnix } from "../../lib/host/http_over_unix.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { inTempDir } from "../temp_dir.ts";
@@ -23,7 +23,7 @@ Deno.test("a removed socket is made again, and requests over the previous one ar
       if (request.url.endsWith("/slow")) await go.promise;
       return new Response("ok");
     };
-    const server = await SocketServer.open({ path, handle, log: silentLogger });
+    const server = await openSocketServer({ path, handle, log: silentLogger });
     const slow = ask(path, "/slow");
     await until(() => asked === 1);
     await Deno.remove(path);
@@ -44,7 +44,7 @@ Deno.test("a server that is being closed does not make its socket again", () =>
       await go.promise;
       return new Response("ok");
     };
-    const server = await SocketServer.open({ path, handle, log: silentLogger });
+    const server = await openSocketServer({ path, handle, log: silentLogger });
     const slow = ask(path, "/");
     await until(() => asked === 1);
     const closed = server.close(NEVER_MS);
@@ -63,7 +63,7 @@ Deno.test("a server that is closed while it makes its socket again closes the ne
   atSocket(async (path) => {
     const handle = () => Promise.resolve(new Response("ok"));
     for (let round = 0; round < 20; round++) {
-      const server = await SocketServer.open({ path, handle, log: silentLogger });
+      const server = await openSocketServer({ path, handle, log: silentLogger });
       await Deno.remove(path);
       const keeping = server.keep();
       if (round % 2 === 1) await new Promise((resolve) => setTimeout(resolve, round / 4));

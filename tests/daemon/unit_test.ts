@@ -48,6 +48,8 @@ Deno.test("serve --print-unit prints the unit for the other options, without roo
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
   assertStringIncludes(stdout, "/podwire serve --gc-interval 10m --drain-timeout=5s\n");
   assertStringIncludes(stdout, "TimeoutStopSec=65s\n");
+  const cri = await podwire(["serve", "--cri", "--print-unit"]);
+  assertStringIncludes(cri.stdout, "/podwire serve --cri\n");
 });
 
 Deno.test("serve refuses invalid options before it begins", async () => {
@@ -61,4 +63,6 @@ Deno.test("serve refuses invalid options before it begins", async () => {
   ]);
   assertEquals(await refused(["--grace=soon"]).then(([code]) => code), 2);
   assertEquals(await refused(["--max-requests=0"]).then(([code]) => code), 2);
+  assertEquals(await refused([`--cri=/${"x".repeat(120)}`]).then(([code]) => code), 2);
+  assertEquals(await refused(["operand"]).then(([code]) => code), 2);
 });

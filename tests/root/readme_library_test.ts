@@ -1,7 +1,7 @@
 // The programs in examples/, with exactly the flags that stand above each, then with each one left out.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { SocketServer } from "../../lib/daemon/server.ts";
+import { openSocketServer } from "../../lib/daemon/server.ts";
 import { denoRules, isSince } from "../../lib/host/deno_rules.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 import { Podwire } from "../../mod.ts";
@@ -296,7 +296,7 @@ Deno.test("the example of the client asks a daemon, with exactly its permissions
   const path = `${dir}/p.sock`;
   const { handler, fake } = fakeDaemon();
   const handle = (request: Parameters<typeof handler.handle>[0]) => handler.handle(request);
-  const server = await SocketServer.open({ path, handle, log: silentLogger });
+  const server = await openSocketServer({ path, handle, log: silentLogger });
   try {
     const example = moved(exampleOf("daemon_client"), { "/run/podwire/podwire.sock": path });
     const { code, stdout, stderr } = await run(dir, example.text, example.flags);

@@ -1,0 +1,175 @@
+import { toJson } from "@bufbuild/protobuf";
+import { CniError } from "../cni/error.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { PROTOCOLS } from "../cni/port_protocol.ts";
+import type { PortMapping } from "../pod/pod_request.ts";
+import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
+import {
+  type LinuxPodSandboxConfig,
+  NamespaceMode,
+  type NamespaceOption,
+  type PodSandboxConfig,
+  PodSandboxConfigSchema,
+  type PortMapping as CriPortMapping,
+  Protocol,
+} from "./generated/api_pb.ts";
+import { invalidField } from "./grpc_error.ts";
+import { requireInfraOptions } from "./infra_options.ts";
+
+const CONTEXT = "config.linux.security_context";
+const OPTIONS = `${CONTEXT}.namespace_options`;
+
+/**
+ * Returns the sandbox that a client of the CRI asks for. What podwire cannot do is refused by the name of its field.
+ *
+ * @throws {ConnectError} with `InvalidArgument`
+ */
+export function sandboxRequest(config: PodSandboxConfig | undefined, handler: string): SandboxRequest {
+  if (config === undefined) throw invalidField("config", "it is missing");
+  const { metadata, linux, labels, annotations, portMappings } = config;
+  if (metadata === undefined) throw invalidField("config.metadata", "it is missing");
+  if (handler !== "") {
+    throw invalidField(
+      "runtime_handler",
+      `there is no handler "${handler}"; podwire has only the default one`,
+    );
+  }
+  if (config.windows !== undefined) throw invalidField("config.windows", "podwire runs on Linux");
+  for (const name of ["name", "namespace", "uid"] as const) {
+    if (metadata[name] === "") throw invalidField(`config.metadata.${name}`, "it is empty");
+  }
+  requireSmall(labels, annotations);
+  const options = linux?.securityContext?.namespaceOptions;
+  const source = sourceOf(options, linux);
+  const isHost = source.kind === "host";
+  return {
+    name: metadata.name,
+    namespace: metadata.namespace,
+    uid: metadata.uid,
+    attempt: metadata.attempt,
+    // A new pod of the same name may come before the old one is gone.
+    uniqueName: false,
+    source,
+    ...(isHost ? { networks: "none" } : {}),
+    labels,
+    annotations,
+    sysctls: sysctlsOf(linux, isHost),
+    publish: publishOf(portMappings, isHost),
+    mapPorts: true,
+    cgroupPath: linux?.cgroupParent || undefined,
+    cri: { handler, config: configToJson(config) },
+  };
+}
+
+/** Kubernetes allows 256 KiB of annotations. They are kept in several files, and a list shows those of all sandboxes. */
+const MOST_BYTES = 1024 * 1024;
+
+function requireSmall(...texts: readonly Readonly<Record<string, string>>[]): void {
+  const sizes = texts.flatMap((map) => Object.entries(map).map(([key, value]) => key.length + value.length));
+  const size = sizes.reduce((sum, own) => sum + own, 0);
+  if (size <= MOST_BYTES) return;
+  throw invalidField(
+    "config.annotations",
+    `with the labels they have ${size} characters, and at most ${MOST_BYTES} are kept`,
+  );
+}
+
+/** Returns the configuration without what the sandbox itself has. */
+function configToJson(config: PodSandboxConfig): JsonObject {
+  const { metadata: _metadata, labels: _labels, annotations: _annotations, ...rest } = toJson(
+    PodSandboxConfigSchema,
+    config,
+  ) as Record<string, unknown>;
+  return rest as JsonObject;
+}
+
+function sourceOf(
+  options: NamespaceOption | undefined,
+  linux: LinuxPodSandboxConfig | undefined,
+): NetnsSource {
+  if (options === undefined) return { kind: "new" };
+  const { network, pid, ipc, targetId, usernsOptions } = options;
+  for (const [name, mode] of [["network", network], ["ipc", ipc]] as const) {
+    if (mode === NamespaceMode.POD || mode === NamespaceMode.NODE) continue;
+    throw invalidField(
+      `${OPTIONS}.${name}`,
+      `${modeName(mode)} is not a mode of sandboxes; they have POD and NODE`,
+    );
+  }
+  if (pid !== NamespaceMode.POD && pid !== NamespaceMode.CONTAINER && pid !== NamespaceMode.NODE) {
+    throw invalidField(`${OPTIONS}.pid`, `${modeName(pid)} is not a mode of sandboxes`);
+  }
+  if (targetId !== "") throw invalidField(`${OPTIONS}.target_id`, "a sandbox joins no container");
+  if (usernsOptions !== undefined && usernsOptions.mode !== NamespaceMode.NODE) {
+    throw invalidField(`${OPTIONS}.userns_options`, "podwire does not support user namespaces of pods");
+  }
+  if (network === NamespaceMode.NODE) {
+    if (pid !== NamespaceMode.POD) return { kind: "host" };
+    const msg =
+      "POD needs an infra container, and a sandbox in the network of the host has none; use CONTAINER or NODE";
+    throw invalidField(`${OPTIONS}.pid`, msg);
+  }
+  if (pid !== NamespaceMode.POD) return { kind: "new" };
+  if (ipc !== NamespaceMode.POD) {
+    throw invalidField(
+      `${OPTIONS}.ipc`,
+      "the infra container that a pid of POD needs has an IPC namespace of its own",
+    );
+  }
+  requireInfraOptions(linux);
+  return { kind: "infra" };
+}
+
+function modeName(mode: NamespaceMode): string {
+  return NamespaceMode[mode] ?? String(mode);
+}
+
+function sysctlsOf(
+  linux: LinuxPodSandboxConfig | undefined,
+  isHost: boolean,
+): Readonly<Record<string, string>> {
+  const sysctls = linux?.sysctls ?? {};
+  for (const name of Object.keys(sysctls)) {
+    if (isHost) {
+      throw invalidField(
+        `config.linux.sysctls["${name}"]`,
+        "a sandbox in the network of the host has no sysctls",
+      );
+    }
+    if (name.startsWith("net.")) continue;
+    const msg = "podwire sets only sysctls of the network namespace, such as net.ipv4.ip_forward";
+    throw invalidField(`config.linux.sysctls["${name}"]`, msg);
+  }
+  return sysctls;
+}
+
+function publishOf(mappings: readonly CriPortMapping[], isHost: boolean): readonly PortMapping[] {
+  return mappings.flatMap(({ hostPort, containerPort, hostIp, protocol }, index) => {
+    const field = `config.port_mappings[${index}]`;
+    // The ports of all containers come here, and 0 says that the host has no port for it.
+    if (hostPort === 0) return [];
+    if (isHost) {
+      if (hostPort === containerPort) return [];
+      throw invalidField(`${field}.host_port`, "in the network of the host it is the port of the container");
+    }
+    const name = PROTOCOLS.find((known) => known === Protocol[protocol]?.toLowerCase());
+    if (name === undefined) throw invalidField(`${field}.protocol`, `there is no protocol ${protocol}`);
+    return [{ hostPort, containerPort, protocol: name, hostIP: hostIp }];
+  });
+}
+
+/** Returns an error of a request in the words of the CRI: its members have other names there. */
+export function inWordsOfCri(error: unknown): unknown {
+  if (!(error instanceof CniError) || error.kind !== "usage") return error;
+  const field = FIELDS[error.context.path?.split(/[.[]/)[0] ?? ""];
+  return field === undefined ? error : invalidField(field, error.message);
+}
+
+const FIELDS: Readonly<Record<string, string>> = {
+  labels: "config.labels",
+  annotations: "config.annotations",
+  sysctls: "config.linux.sysctls",
+  publish: "config.port_mappings",
+  cgroupPath: "config.linux.cgroup_parent",
+  uid: "config.metadata.uid",
+};

@@ -1,0 +1,123 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
+import { CriCalls } from "../../lib/cri/calls.ts";
+import { RuntimeService } from "../../lib/cri/generated/api_pb.ts";
+import { asGrpcError, codeName, reasonOf } from "../../lib/cri/grpc_error.ts";
+import type { ServedCall } from "../../lib/cri/metrics.ts";
+import { silentLogger } from "../../lib/host/log.ts";
+
+const EMPTY = new Uint8Array(5);
+
+/** A request of a method, as a transport hands it over. */
+function requestOf(
+  path: string,
+  { signal = new AbortController().signal, headers = {} }: {
+    readonly signal?: AbortSignal;
+    readonly headers?: Record<string, string>;
+  } = {},
+) {
+  const header = new Headers({ "content-type": "application/grpc", te: "trailers", ...headers });
+  const url = `http://podwire${path}`;
+  return { httpVersion: "2", method: "POST", url, header, body: ReadableStream.from([EMPTY]), signal };
+}
+
+async function statusOf(
+  calls: CriCalls,
+  request: ReturnType<typeof requestOf>,
+): Promise<readonly [string, string]> {
+  const { body, trailer } = await calls.answer(request);
+  for await (const _ of body);
+  return [codeName(Number(trailer.get("grpc-status"))), trailer.get("grpc-message") ?? ""];
+}
+
+function callsOf(
+  implementation: Partial<ServiceImpl<typeof RuntimeService>>,
+  { maxRequests = 4, requestMs = 60_000 } = {},
+) {
+  const served: Omit<ServedCall, "ms">[] = [];
+  const calls = new CriCalls({
+    routes: (router) => router.service(RuntimeService, implementation),
+    log: silentLogger,
+    maxRequests,
+    requestMs,
+    onServed: ({ method, code }) => served.push({ method, code }),
+  });
+  return { calls, served };
+}
+
+const VERSION = "/runtime.v1.RuntimeService/Version";
+/** Runs until its signal fires. */
+const waiting = (begun: () => void = () => {}) => (_: unknown, { signal }: { signal: AbortSignal }) => {
+  const over = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => over.reject(reasonOf(signal)));
+  begun();
+  return over.promise;
+};
+
+Deno.test("an error of podwire is one of gRPC, with the same words", async () => {
+  const { calls, served } = callsOf({
+    version: () => {
+      throw new CniError("not-found", 'there is no "ä%"');
+    },
+  });
+  assertEquals(await statusOf(calls, requestOf(VERSION)), ["NOT_FOUND", 'there is no "%C3%A4%25"']);
+  assertEquals(served, [{ method: "Version", code: "NOT_FOUND" }]);
+  for (const kind of ERROR_KINDS) {
+    assertMatch(codeName(asGrpcError(new CniError(kind, "x")).code), /^[A-Z_]+$/);
+  }
+  assertEquals(asGrpcError(new Error("x")) instanceof ConnectError, true);
+});
+
+Deno.test("an unknown call says so, and one of an earlier version of the CRI names the version that is served", async () => {
+  const { calls, served } = callsOf({});
+  assertEquals(await statusOf(calls, requestOf("/runtime.v1alpha2.RuntimeService/Version")), [
+    "UNIMPLEMENTED",
+    "Cannot serve runtime.v1alpha2.RuntimeService: podwire serves version v1 of the CRI, runtime.v1",
+  ]);
+  assertEquals(await statusOf(calls, requestOf("/a.B/C")), [
+    "UNIMPLEMENTED",
+    'Cannot answer: podwire has no call "C" of the service "a.B"',
+  ]);
+  assertEquals(served.map(({ method }) => method), ["other", "other"]);
+});
+
+Deno.test("a call ends with its deadline, with its client, with the limit of the daemon, and with the daemon", async () => {
+  const { calls, served } = callsOf({ version: waiting() }, { requestMs: 20 });
+  const late = await statusOf(calls, requestOf(VERSION, { headers: { "grpc-timeout": "5m" } }));
+  assertEquals(late, ["DEADLINE_EXCEEDED", "the deadline of the client has passed"]);
+  assertEquals(await statusOf(calls, requestOf(VERSION)), [
+    "DEADLINE_EXCEEDED",
+    "the call took longer than 20 ms",
+  ]);
+  const leaving = new AbortController();
+  const left = callsOf({ version: waiting(() => leaving.abort()) });
+  assertEquals((await statusOf(left.calls, requestOf(VERSION, { signal: leaving.signal })))[0], "CANCELLED");
+  const begun = Promise.withResolvers<void>();
+  const ending = callsOf({ version: waiting(begun.resolve) });
+  const running = statusOf(ending.calls, requestOf(VERSION));
+  await begun.promise;
+  assertEquals(ending.calls.underWay, 1);
+  const drained = ending.calls.drained();
+  assertEquals(await statusOf(ending.calls, requestOf(VERSION)), ["UNAVAILABLE", "podwire is shutting down"]);
+  ending.calls.cancel();
+  assertEquals((await running)[1], "podwire is shutting down");
+  await drained;
+  assertEquals({ served: served.length, underWay: ending.calls.underWay }, { served: 2, underWay: 0 });
+});
+
+Deno.test("more calls of one method than may run at once are refused, and others are not", async () => {
+  const go = Promise.withResolvers<void>();
+  const { calls } = callsOf({
+    version: async () => {
+      await go.promise;
+      return {};
+    },
+    status: () => ({}),
+  }, { maxRequests: 2 });
+  const two = [requestOf(VERSION), requestOf(VERSION)].map((request) => statusOf(calls, request));
+  assertEquals((await statusOf(calls, requestOf(VERSION)))[0], "UNAVAILABLE");
+  assertEquals((await statusOf(calls, requestOf("/runtime.v1.RuntimeService/Status")))[0], "OK");
+  go.resolve();
+  assertEquals((await Promise.all(two)).map(([code]) => code), ["OK", "OK"]);
+});

@@ -1,0 +1,47 @@
+/** The daemon with its CRI socket, and a client of it that is not ours. */
+import type { BinaryWorld } from "../root/binary_world.ts";
+import { DaemonProcess } from "../root/daemon_world.ts";
+import { GrpcClient } from "./grpc_client.ts";
+
+/** The daemon, and a client of its CRI. */
+export interface CriDaemon extends AsyncDisposable {
+  readonly daemon: DaemonProcess;
+  readonly client: GrpcClient;
+  readonly socket: string;
+}
+
+/** Starts the daemon with the CRI and a client. */
+export async function startCri(
+  world: Pick<BinaryWorld, "dir" | "start">,
+  args: readonly string[] = [],
+): Promise<CriDaemon> {
+  const socket = `${world.dir}/run/cri.sock`;
+  const daemon = await DaemonProcess.start(world, [`--cri=${socket}`, "--builtin=prefer", ...args]);
+  const client = GrpcClient.start(socket);
+  return {
+    daemon,
+    client,
+    socket,
+    async [Symbol.asyncDispose]() {
+      await client[Symbol.asyncDispose]();
+      await daemon[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A sandbox as a kubelet asks for it; `more` replaces members of the configuration. */
+export function podConfig(
+  name: string,
+  { attempt = 0, uid = `uid-${name}`, namespace = "default", ...more }: {
+    readonly attempt?: number;
+    readonly uid?: string;
+    readonly namespace?: string;
+    readonly [member: string]: unknown;
+  } = {},
+) {
+  return {
+    metadata: { name, uid, namespace, attempt },
+    linux: { security_context: { namespace_options: { network: "POD", pid: "CONTAINER", ipc: "POD" } } },
+    ...more,
+  };
+}
