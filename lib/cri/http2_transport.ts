@@ -61,10 +61,12 @@ async function respond(
       method: String(headers[":method"] ?? ""),
       url: `http://podwire${headers[":path"] ?? "/"}`,
       header: headersOf(headers),
-      body: stream,
+      // A message that is too large is answered before all of it was read, and over the same stream.
+      body: stream.iterator({ destroyOnReturn: false }),
       signal: leaving.signal,
     });
     await send(stream, response);
+    stream.resume();
   } catch (error) {
     if (!leaving.signal.aborted) log.error(`Cannot answer a call: ${messageOf(error)}`);
     stream.close();

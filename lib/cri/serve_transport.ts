@@ -11,6 +11,7 @@ export const serveTransport: GrpcTransport = {
   name: "Deno.serve",
   listen(path, answer, log) {
     const aborting = new AbortController();
+    let isFinishing = false;
     const server = Deno.serve({
       path,
       signal: aborting.signal,
@@ -23,8 +24,14 @@ export const serveTransport: GrpcTransport = {
     const ended = server.finished.catch((error) => log.warn(`the server has ended: ${messageOf(error)}`));
     return {
       ended,
-      finish: () => server.shutdown(),
-      abort: () => aborting.abort(),
+      finish() {
+        isFinishing = true;
+        return server.shutdown();
+      },
+      abort() {
+        // `Deno.serve` throws if it is aborted while it shuts down. All calls were cancelled before.
+        if (!isFinishing) aborting.abort();
+      },
     };
   },
 };

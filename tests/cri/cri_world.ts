@@ -1,7 +1,11 @@
 /** The daemon with its CRI socket, and a client of it that is not ours. */
 import type { BinaryWorld } from "../root/binary_world.ts";
 import { DaemonProcess } from "../root/daemon_world.ts";
+import type { Component } from "../root/need.ts";
 import { GrpcClient } from "./grpc_client.ts";
+
+/** What the client needs. */
+export const CRI_CLIENT: readonly Component[] = ["node", "grpc-js", "cri-api"];
 
 /** The daemon, and a client of its CRI. */
 export interface CriDaemon extends AsyncDisposable {
@@ -44,4 +48,9 @@ export function podConfig(
     linux: { security_context: { namespace_options: { network: "POD", pid: "CONTAINER", ipc: "POD" } } },
     ...more,
   };
+}
+
+/** Gives the world a network of a bridge, with addresses of both families. */
+export async function worldWithNetwork(world: BinaryWorld): Promise<void> {
+  await world.list([world.bridgePlugin({ ipMasq: false })]);
 }

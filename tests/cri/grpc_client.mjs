@@ -30,7 +30,7 @@ function answer(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-function call({ id, service, method, request, timeoutMs, connection = 0, padding = 0 }) {
+function call({ id, service, method, request, timeoutMs, cancelAfterMs, connection = 0, padding = 0 }) {
   const client = clientOf(service, connection);
   if (padding > 0) request.config.annotations = { padding: "x".repeat(padding) };
   const call = { deadline: timeoutMs === undefined ? Infinity : Date.now() + timeoutMs };
@@ -43,6 +43,8 @@ function call({ id, service, method, request, timeoutMs, connection = 0, padding
       response,
     });
   };
+  // A call that is cancelled before it was sent is not cancelled at the server: Node sends no more of it.
+  if (cancelAfterMs !== undefined) setTimeout(() => running.get(id)?.cancel(), cancelAfterMs);
   if (!client[method].responseStream) return running.set(id, client[method](request, call, done));
   const stream = client[method](request, call);
   stream.on("data", (response) => answer({ id, event: response }));

@@ -18,6 +18,8 @@ export interface GrpcCallOptions {
   readonly service?: "RuntimeService" | "ImageService";
   /** Its deadline. */
   readonly timeoutMs?: number;
+  /** Milliseconds after which the client cancels it. */
+  readonly cancelAfterMs?: number;
   /** Calls of the same number share a connection. */
   readonly connection?: number;
   /** Bytes that are added to the annotations of the sandbox. */

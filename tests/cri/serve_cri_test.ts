@@ -1,0 +1,170 @@
+// The CRI over its socket, with the transport of the Deno that runs the tests, and a client that is not ours.
+import { assert, assertEquals } from "@std/assert";
+import { serveCri } from "../../lib/cri/serve_cri.ts";
+import type { Face, FaceContext } from "../../lib/daemon/face.ts";
+import { silentLogger } from "../../lib/host/log.ts";
+import { missing } from "../root/need.ts";
+import { inTempDir } from "../temp_dir.ts";
+import { until } from "../until.ts";
+import { podConfig } from "./cri_world.ts";
+import { GrpcClient } from "./grpc_client.ts";
+
+const ignore = missing(["node", "grpc-js", "cri-api"]).length > 0;
+
+/** What the fake runtime was asked for. */
+interface Asked {
+  runs: number;
+  ended: number;
+}
+
+/** Serves the CRI of a runtime whose sandboxes are never ready, and which has none. */
+async function withCri(
+  fn: (client: GrpcClient, face: Face, asked: Asked, path: string) => Promise<void>,
+): Promise<void> {
+  await inTempDir(async (dir) => {
+    const path = `${dir}/cri.sock`;
+    const asked: Asked = { runs: 0, ended: 0 };
+    const sandboxes = {
+      list: () => Promise.resolve([]),
+      run: (_: unknown, { signal }: { signal: AbortSignal }) => {
+        asked.runs++;
+        const over = Promise.withResolvers<never>();
+        const end = () => {
+          asked.ended++;
+          over.reject(signal.reason);
+        };
+        if (signal.aborted) end();
+        else signal.addEventListener("abort", end, { once: true });
+        return over.promise;
+      },
+    };
+    const context = {
+      runtime: { stateDir: dir, sandboxes },
+      log: silentLogger,
+      version: "1.2.3",
+      maxRequests: 256,
+      requestMs: 600_000,
+      addMetrics: () => {},
+    };
+    const face = await serveCri(path)(context as unknown as FaceContext, {});
+    try {
+      await using client = GrpcClient.start(path);
+      await fn(client, face, asked, path);
+    } finally {
+      await face.close(0);
+    }
+  });
+}
+
+/** How a cancelled call ends: the server may end a connection with too many resets, and its other calls with it. */
+const ENDED = ["CANCELLED", "UNAVAILABLE", "INTERNAL", "RESOURCE_EXHAUSTED"];
+
+async function descriptors(): Promise<number> {
+  const { stdout } = await new Deno.Command("ls", { args: [`/proc/${Deno.pid}/fd`] }).output();
+  return new TextDecoder().decode(stdout).trimEnd().split("\n").length;
+}
+
+Deno.test({
+  name: "1,000 calls at 8 over one connection are answered",
+  ignore,
+  fn: () =>
+    withCri(async (client, face) => {
+      let left = 1_000;
+      const worker = async () => {
+        while (left-- > 0) {
+          const { runtime_version: version } = await client.ok("Version", { version: "x".repeat(2_000) });
+          assertEquals(version, "1.2.3");
+        }
+      };
+      await Promise.all(Array.from({ length: 8 }, worker));
+      assertEquals(face.underWay, 0);
+    }),
+});
+
+Deno.test({
+  name: "a call ends when its client cancels it, when its deadline passes, and when its connection is torn",
+  ignore,
+  fn: () =>
+    withCri(async (client, face, asked, path) => {
+      const config = podConfig("web");
+      const cancelled = client.begin("RunPodSandbox", { config });
+      await until(() => asked.runs === 1);
+      cancelled.cancel();
+      assertEquals((await cancelled.answer).code, "CANCELLED");
+      await until(() => asked.ended === 1);
+      const late = await client.call("RunPodSandbox", { config }, { timeoutMs: 200 });
+      assertEquals(late.code, "DEADLINE_EXCEEDED");
+      await until(() => asked.ended === 2);
+      const torn = GrpcClient.start(path);
+      const running = torn.begin("RunPodSandbox", { config });
+      running.answer.catch(() => {});
+      await until(() => asked.runs === 3);
+      await torn[Symbol.asyncDispose]();
+      await until(() => asked.ended === 3);
+      await until(() => face.underWay === 0);
+    }),
+});
+
+Deno.test({
+  name: "three storms of cancelled calls leave no call, no descriptor and a server that answers",
+  ignore,
+  fn: () =>
+    withCri(async (client, face, asked) => {
+      const config = podConfig("web");
+      const storm = async (connection: number) => {
+        let left = 600;
+        const worker = async () => {
+          while (left-- > 0) {
+            const cancelAfterMs = 1 + left % 20;
+            const { code } = await client.call("RunPodSandbox", { config }, { connection, cancelAfterMs });
+            assert(ENDED.includes(code), code);
+          }
+        };
+        await Promise.all(Array.from({ length: 48 }, worker));
+        await until(() => face.underWay === 0);
+        assertEquals(asked.ended, asked.runs);
+      };
+      await storm(0);
+      await client.ok("Version", {}, { connection: 9 });
+      const before = await descriptors();
+      await storm(1);
+      await storm(2);
+      await client.ok("Version", {}, { connection: 9 });
+      const after = await descriptors();
+      assert(after <= before + 4, `${before} descriptors before, ${after} after`);
+      assert(asked.runs > 100, `${asked.runs} calls were met`);
+    }),
+});
+
+Deno.test({
+  name: "messages of 8 MiB are read, and those of 40 MiB are refused",
+  ignore,
+  fn: () =>
+    withCri(async (client) => {
+      const selector = (size: number) => ({ filter: { label_selector: { app: "x".repeat(size) } } });
+      const MIB = 1024 * 1024;
+      assertEquals(await client.ok("ListPodSandbox", selector(8 * MIB)), { items: [] });
+      assertEquals((await client.call("ListPodSandbox", selector(40 * MIB))).code, "RESOURCE_EXHAUSTED");
+      await client.ok("Version");
+    }),
+});
+
+Deno.test({
+  name: "a face that ends answers what runs, and begins nothing more",
+  ignore,
+  fn: () =>
+    withCri(async (client, face, asked) => {
+      const running = client.begin("RunPodSandbox", { config: podConfig("web") });
+      await until(() => asked.runs === 1);
+      const drained = face.drained();
+      const refused = await client.call("Version");
+      assertEquals({ code: refused.code, details: refused.details }, {
+        code: "UNAVAILABLE",
+        details: "podwire is shutting down",
+      });
+      face.cancel();
+      const { code, details } = await running.answer;
+      assertEquals({ code, details }, { code: "CANCELLED", details: "podwire is shutting down" });
+      await drained;
+    }),
+});
