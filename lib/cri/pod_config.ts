@@ -39,6 +39,7 @@ export function sandboxRequest(config: PodSandboxConfig | undefined, handler: st
     if (metadata[name] === "") throw invalidField(`config.metadata.${name}`, "it is empty");
   }
   requireSmall(labels, annotations);
+  requireNames(config);
   const options = linux?.securityContext?.namespaceOptions;
   const source = sourceOf(options, linux);
   const isHost = source.kind === "host";
@@ -59,6 +60,23 @@ export function sandboxRequest(config: PodSandboxConfig | undefined, handler: st
     cgroupPath: linux?.cgroupParent || undefined,
     cri: { handler, config: configToJson(config) },
   };
+}
+
+/** Linux allows one character more than a name of DNS. */
+const HOSTNAME = /^[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$/;
+/** Anything else would be another word, or another line, of resolv.conf. */
+const WORD = /^[!-~]+$/;
+
+function requireNames({ hostname, dnsConfig }: PodSandboxConfig): void {
+  if (hostname !== "" && !HOSTNAME.test(hostname)) {
+    throw invalidField("config.hostname", `${JSON.stringify(hostname)} is not the name of a host`);
+  }
+  const { servers = [], searches = [], options = [] } = dnsConfig ?? {};
+  for (const [member, values] of Object.entries({ servers, searches, options })) {
+    const wrong = values.find((value) => !WORD.test(value));
+    if (wrong === undefined) continue;
+    throw invalidField(`config.dns_config.${member}`, `${JSON.stringify(wrong)} is not one word`);
+  }
 }
 
 /** Kubernetes allows 256 KiB of annotations. They are kept in several files, and a list shows those of all sandboxes. */

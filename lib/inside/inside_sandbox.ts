@@ -11,6 +11,8 @@ export interface InsideSandbox {
   readonly namespace: string;
   /** In the order of attachment. */
   readonly networks: readonly InsideNetwork[];
+  /** What the request asked for, whatever the networks are. @default {{}} */
+  readonly wanted?: Dns | undefined;
 }
 
 /** What one attachment of a sandbox says about names. */

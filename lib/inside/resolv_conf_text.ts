@@ -7,15 +7,16 @@ import type { InsideSandbox } from "./inside_sandbox.ts";
  * request asked for, of all networks in the order of attachment; if it asked for none, what the results say; and if they say
  * nothing, what the host has. The domains and options of the host only count with the name servers of the host.
  */
-export function resolvConfText({ name, namespace, networks }: InsideSandbox, host: Dns): string {
-  const wanted = merged(networks.map(({ wanted }) => wanted));
+export function resolvConfText(sandbox: InsideSandbox, host: Dns): string {
+  const { name, namespace, networks, wanted: own = {} } = sandbox;
+  const wanted = merged([own, ...networks.map(({ wanted }) => wanted)]);
   const given = merged(networks.map(({ dns }) => dns));
   const nameservers = firstOf(wanted.nameservers, given.nameservers);
-  const own = nameservers.length === 0 ? merged([host]) : merged([]);
+  const ofHost = nameservers.length === 0 ? merged([host]) : merged([]);
   const text = printResolvConf({
-    nameservers: firstOf(nameservers, own.nameservers),
-    search: firstOf(wanted.search, given.search, own.search),
-    options: firstOf(wanted.options, given.options, own.options),
+    nameservers: firstOf(nameservers, ofHost.nameservers),
+    search: firstOf(wanted.search, given.search, ofHost.search),
+    options: firstOf(wanted.options, given.options, ofHost.options),
   });
   return `# podwire made this file for the sandbox ${namespace}/${name}.\n${text}`;
 }

@@ -14,6 +14,7 @@ import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { newerRecord } from "../state/checksummed.ts";
 import { sandboxOwner } from "../state/owner.ts";
 import { runFor, type SandboxContext } from "./context.ts";
+import { criHostname } from "./cri_record.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
 import { startInfra } from "./infra.ts";
 import { identityOf, isUnchanged } from "./netns_identity.ts";
@@ -246,7 +247,7 @@ export class SandboxCreator {
   }
 
   async #startInfra(
-    { id, name, namespace, uid }: SandboxRecord,
+    { id, name, namespace, uid, cri }: SandboxRecord,
     infra: SandboxInfra,
     signal: AbortSignal | undefined,
   ): Promise<number> {
@@ -256,7 +257,7 @@ export class SandboxCreator {
     const container = {
       ...infra,
       id,
-      hostname: hostnameOf(name),
+      hostname: (cri && criHostname(cri)) ?? hostnameOf(name),
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
     };
     const run = runFor(this.#context, id);

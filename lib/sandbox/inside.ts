@@ -2,6 +2,7 @@ import { messageOf } from "../errors/to_cni_error.ts";
 import { insideNetworks, type InsideSandbox } from "../inside/inside_sandbox.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxContext } from "./context.ts";
+import { criDns } from "./cri_record.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** The dependencies of {@linkcode putInside}. */
@@ -44,8 +45,9 @@ export async function sweepInside(context: InsideContext): Promise<void> {
 }
 
 async function insideSandbox(
-  { id, name, namespace }: SandboxRecord,
+  { id, name, namespace, cri }: SandboxRecord,
   { store }: Pick<InsideContext, "store">,
 ): Promise<InsideSandbox> {
-  return { id, name, namespace, networks: insideNetworks(await store.ofContainer(id)) };
+  const networks = insideNetworks(await store.ofContainer(id));
+  return { id, name, namespace, networks, wanted: cri && criDns(cri) };
 }

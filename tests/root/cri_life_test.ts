@@ -103,7 +103,9 @@ binaryTest(
     });
     await using client = GrpcClient.start(socket);
     const linux = { security_context: { namespace_options: { network: "POD", pid: "POD", ipc: "POD" } } };
-    const { pod_sandbox_id: id } = await client.ok("RunPodSandbox", { config: podConfig("web", { linux }) });
+    const { pod_sandbox_id: id } = await client.ok("RunPodSandbox", {
+      config: podConfig("web", { linux, hostname: "pod.example" }),
+    });
     world.watch(id);
     const { pid, ips } = await world.json(["inspect", id]);
     assert(typeof pid === "number" && pid > 1);
@@ -112,6 +114,7 @@ binaryTest(
       ip: ips[0],
       pid: "POD",
     });
+    assertEquals(await sh(`nsenter -t ${pid} -u hostname`), "pod.example\n");
     Deno.kill(pid, "SIGKILL");
     await until("it is seen that the infra container is gone", async () => {
       const { status } = await client.ok("PodSandboxStatus", { pod_sandbox_id: id });

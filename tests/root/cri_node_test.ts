@@ -57,6 +57,11 @@ binaryTest(
         "config.port_mappings: ",
       ],
       [podConfig("x", { labels: { "a b": "c" } }), "config.labels: "],
+      [podConfig("x", { hostname: "a b" }), "config.hostname: "],
+      [
+        podConfig("x", { dns_config: { searches: ["a\nnameserver 1.2.3.4"] } }),
+        "config.dns_config.searches: ",
+      ],
     ];
     for (const [config, details] of cases) {
       const answer = await client.call("RunPodSandbox", { config });

@@ -222,3 +222,28 @@ binaryTest(
     assertEquals(await leftIn(world), []);
   },
 );
+
+binaryTest("the names of a sandbox are looked up as the kubelet says", CRI_CLIENT, async (world) => {
+  await worldWithNetwork(world);
+  await using cri = await startCri(world);
+  const { client } = cri;
+  const searches = Array.from({ length: 32 }, (_, index) => `${"s".repeat(50)}.${index}.example`);
+  const dns_config = { servers: ["10.96.0.10", "fd00::a"], searches, options: ["ndots:5"] };
+  const { pod_sandbox_id: id } = await client.ok("RunPodSandbox", {
+    config: podConfig("web", { dns_config }),
+  });
+  world.watch(id);
+  const { files } = await world.json(["inspect", id]);
+  const shown = await Deno.readTextFile(files.resolvConf);
+  assertEquals(shown.split("\n").filter((line) => line !== "" && !line.startsWith("#")), [
+    `search ${searches.join(" ")}`,
+    "nameserver 10.96.0.10",
+    "nameserver fd00::a",
+    "options ndots:5",
+  ]);
+  const { info } = await client.ok("PodSandboxStatus", { pod_sandbox_id: id, verbose: true });
+  assertEquals(JSON.parse(info.config).dnsConfig.searches.length, 32);
+  assertEquals(await Deno.readTextFile(JSON.parse(info.sandbox).files.resolvConf), shown);
+  await client.ok("RemovePodSandbox", { pod_sandbox_id: id });
+  assertEquals(await leftIn(world), []);
+});
