@@ -7,6 +7,8 @@ export interface NetlinkRequest {
   readonly bytes: Bytes;
   /** Whether the kernel may take milliseconds for it. */
   readonly waits: boolean;
+  /** Where its messages begin, if it has several: all get the same number. */
+  readonly starts?: readonly number[] | undefined;
 }
 
 const FIRST_SIZE = 256;
@@ -26,25 +28,32 @@ export class NetlinkWriter {
   }
 
   u8(...values: readonly number[]): this {
-    for (const value of values) this.#view.setUint8(this.#grow(1), value);
+    for (const value of values) {
+      const at = this.#grow(1);
+      this.#view.setUint8(at, value);
+    }
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2), value, true);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, true);
     return this;
   }
 
   u32(...values: readonly number[]): this {
-    for (const value of values) this.#view.setUint32(this.#grow(4), value, true);
+    for (const value of values) {
+      const at = this.#grow(4);
+      this.#view.setUint32(at, value, true);
+    }
     return this;
   }
 
   /** An attribute with bytes. */
   attribute(type: number, value: Uint8Array): this {
     this.u16(NETLINK_SIZES.nlattr + value.length).u16(type);
-    const padded = (value.length + 3) & ~3;
-    this.#bytes.set(value, this.#grow(padded));
+    const at = this.#grow((value.length + 3) & ~3);
+    this.#bytes.set(value, at);
     return this;
   }
 
@@ -77,13 +86,33 @@ export class NetlinkWriter {
     return this;
   }
 
+  /** Adds flags to those of the header. */
+  withFlags(flags: number): this {
+    this.#view.setUint16(FLAGS, this.#view.getUint16(FLAGS, true) | flags, true);
+    return this;
+  }
+
+  /** Returns one request of several messages, which the kernel gets together. */
+  static join(writers: readonly NetlinkWriter[]): NetlinkRequest {
+    const messages = writers.map((writer) => writer.end().bytes);
+    const starts: number[] = [];
+    let length = 0;
+    for (const message of messages) {
+      starts.push(length);
+      length += (message.length + 3) & ~3;
+    }
+    const bytes: Bytes = new Uint8Array(length);
+    for (const [index, message] of messages.entries()) bytes.set(message, starts[index]);
+    return { bytes, waits: false, starts };
+  }
+
   /** Returns the request. */
   end({ waits = false }: { readonly waits?: boolean } = {}): NetlinkRequest {
     this.#view.setUint32(0, this.#length, true);
     return { bytes: this.#bytes.subarray(0, this.#length), waits };
   }
 
-  /** Makes room at the end, and returns where it begins. */
+  /** Makes room at the end, which may be in other memory, and returns where it begins. */
   #grow(size: number): number {
     const start = this.#length;
     this.#length += size;
