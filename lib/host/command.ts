@@ -82,10 +82,7 @@ export function runningAs(base: RunCommand, run: RunCommand, path?: string): Run
   return run;
 }
 
-/**
- * Whether a function runs programs on this machine as {@linkcode runCommand} does. What replaces it may run them elsewhere,
- * or only pretend to.
- */
+/** Whether a function runs programs on this machine as {@linkcode runCommand}: others may run them elsewhere, or none. */
 export function runsHere(run: RunCommand): boolean {
   return baseOf(run) === runCommand;
 }
@@ -96,12 +93,15 @@ export function baseOf(run: RunCommand): RunCommand {
   return added === undefined ? run : baseOf(added.base);
 }
 
+/** Returns the directories in which a function looks for programs, if a request names no others. */
+export function pathOf(run: RunCommand): string {
+  const added = bases.get(run);
+  return added === undefined ? DEFAULT_PATH : added.path ?? pathOf(added.base);
+}
+
 /** Whether a function {@linkcode runsHere}, and looks for programs only in the directories of the system. */
 export function runsOfSystem(run: RunCommand): boolean {
-  if (run === runCommand) return true;
-  const added = bases.get(run);
-  if (added === undefined) return false;
-  return added.path === undefined ? runsOfSystem(added.base) : added.path === DEFAULT_PATH && runsHere(run);
+  return runsHere(run) && pathOf(run) === DEFAULT_PATH;
 }
 
 const MIB = 1024 * 1024;

@@ -1,9 +1,9 @@
-import { LIBC } from "../host/libc_constants.ts";
 import type { Libc } from "../host/libc.ts";
-import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
+import { NETLINK } from "./netlink_constants.ts";
+import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
 import { NetlinkError } from "./netlink_reply.ts";
 import { NetlinkSocket } from "./netlink_socket.ts";
-import { NetlinkWriter } from "./netlink_writer.ts";
+import { bigEndian64, nftAttributes, nftFamily, nftRequest, nftType } from "./nft_message.ts";
 
 /** A chain of nftables; those of the iptables that is built on it are such chains too. */
 export interface NftChain {
@@ -39,10 +39,10 @@ export async function hasNftRules(
 
 async function hasChain(socket: NetlinkSocket, { family, table, chain }: NftChain): Promise<boolean> {
   let isThere = false;
-  const writer = nftRequest(NETLINK.NFT_MSG_GETCHAIN, 0, family);
+  const writer = nftRequest(NETLINK.NFT_MSG_GETCHAIN, 0, nftFamily(family));
   writer.attributeText(NETLINK.NFTA_CHAIN_TABLE, table).attributeText(NETLINK.NFTA_CHAIN_NAME, chain);
   await socket.get(writer.end(), ({ type }) => {
-    isThere ||= type === messageType(NETLINK.NFT_MSG_NEWCHAIN);
+    isThere ||= type === nftType(NETLINK.NFT_MSG_NEWCHAIN);
   });
   return isThere;
 }
@@ -52,30 +52,56 @@ async function hasComment(
   { family, table, chain }: NftChain,
   comment: string,
 ): Promise<boolean> {
-  let isThere = false;
+  const rules = await listNftComments(socket, { family: nftFamily(family), table, chain });
+  return rules.some((rule) => rule.comment === comment);
+}
+
+/** A rule with a comment. */
+export interface CommentedRule {
+  readonly chain: string;
+  readonly handle: number;
+  readonly comment: string;
+}
+
+/**
+ * Lists the rules of a chain, or of a whole table, that have a comment; `family` is its number.
+ *
+ * @throws {NetlinkError} Also if they are not there.
+ */
+export async function listNftComments(
+  socket: NetlinkSocket,
+  { family, table, chain }: {
+    readonly family: number;
+    readonly table: string;
+    readonly chain?: string | undefined;
+  },
+): Promise<readonly CommentedRule[]> {
+  let rules: CommentedRule[] = [];
   const writer = nftRequest(NETLINK.NFT_MSG_GETRULE, NETLINK.NLM_F_DUMP, family);
-  writer.attributeText(NETLINK.NFTA_RULE_TABLE, table).attributeText(NETLINK.NFTA_RULE_CHAIN, chain);
-  await socket.list(writer.end(), () => ({ type, start, end }, reader) => {
-    if (type !== messageType(NETLINK.NFT_MSG_NEWRULE)) return;
-    reader.attributes(start + NETLINK_SIZES.nfgenmsg, end, (attribute, start, end) => {
-      if (attribute !== NETLINK.NFTA_RULE_USERDATA) return;
-      // Pieces of one byte for the kind, one for the length, and as many for the text.
-      for (let at = start; at + 2 <= end;) {
-        const after = at + 2 + reader.u8(at + 1, end);
-        if (reader.u8(at, end) === COMMENT) isThere ||= reader.text(at + 2, Math.min(after, end)) === comment;
-        at = after;
-      }
-    });
+  writer.attributeText(NETLINK.NFTA_RULE_TABLE, table);
+  if (chain !== undefined) writer.attributeText(NETLINK.NFTA_RULE_CHAIN, chain);
+  await socket.list(writer.end(), () => {
+    rules = [];
+    return (message, reader) => {
+      if (message.type === nftType(NETLINK.NFT_MSG_NEWRULE)) rules.push(...commentedRule(message, reader));
+    };
   });
-  return isThere;
+  return rules;
 }
 
-function nftRequest(type: number, flags: number, family: 4 | 6): NetlinkWriter {
-  // The structure `nfgenmsg`: the family, a version and a number that are zero.
-  const writer = new NetlinkWriter(messageType(type), flags);
-  return writer.u8(family === 4 ? LIBC.AF_INET : LIBC.AF_INET6, 0, 0, 0);
-}
-
-function messageType(type: number): number {
-  return NETLINK.NFNL_SUBSYS_NFTABLES << 8 | type;
+function commentedRule(message: NetlinkMessage, reader: NetlinkReader): readonly CommentedRule[] {
+  let [chain, handle] = ["", 0];
+  const comments: string[] = [];
+  nftAttributes(message, reader, (attribute, start, end) => {
+    if (attribute === NETLINK.NFTA_RULE_CHAIN) chain = reader.text(start, end);
+    if (attribute === NETLINK.NFTA_RULE_HANDLE) handle = bigEndian64(reader, start, end);
+    if (attribute !== NETLINK.NFTA_RULE_USERDATA) return;
+    // Pieces of one byte for the kind, one for the length, and as many for the text.
+    for (let at = start; at + 2 <= end;) {
+      const after = at + 2 + reader.u8(at + 1, end);
+      if (reader.u8(at, end) === COMMENT) comments.push(reader.text(at + 2, Math.min(after, end)));
+      at = after;
+    }
+  });
+  return comments.slice(0, 1).map((comment) => ({ chain, handle, comment }));
 }

@@ -10,6 +10,8 @@ import type { NetlinkRequest } from "./netlink_writer.ts";
 const RECEIVED_BYTES = 64 * 1024;
 /** So much of a list is received at once; the loop turns before more of it. */
 const AT_ONCE_BYTES = 32 * 1024;
+/** A socket takes more than that only if it is made larger. */
+const USUAL_SENT_BYTES = 64 * 1024;
 /** A list that changes each time while it is made is not tried more often. */
 const MOST_LISTS = 20;
 /** More messages of other processes than these fill what the kernel keeps for a socket. */
@@ -87,12 +89,15 @@ export class NetlinkSocket implements Disposable {
   async #exchange(request: NetlinkRequest, end: ReplyEnd, visit: Visit): Promise<NetlinkReply> {
     this.#isSound = false;
     this.#sequence = this.#sequence + 1 >>> 0;
-    const { bytes, waits } = request;
-    new DataView(bytes.buffer, bytes.byteOffset).setUint32(
-      NETLINK_OFFSETS.nlmsghdr.nlmsg_seq,
-      this.#sequence,
-      true,
-    );
+    const { bytes, waits, starts = [0] } = request;
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    for (const start of starts) {
+      view.setUint32(start + NETLINK_OFFSETS.nlmsghdr.nlmsg_seq, this.#sequence, true);
+    }
+    if (bytes.length > USUAL_SENT_BYTES) {
+      // The kernel counts more than the bytes.
+      this.#libc.setsockopt(this.#fd, LIBC.SOL_SOCKET, LIBC.SO_SNDBUFFORCE, 2 * bytes.length);
+    }
     await this.#send(bytes, waits);
     const reply = new NetlinkReply(this.#sequence, end, visit);
     const buffer = buffers.pop() ?? new Uint8Array(RECEIVED_BYTES);
