@@ -25,7 +25,8 @@ export function frameLines(lines: readonly string[], { config }: WantedForwardin
   const frame = [...isOwnMark ? markFrame(config.markBit) : [], ...DNAT_FRAME];
   const chains = [...isOwnMark ? [SET_MARK, MASQUERADE] : [], DNAT];
   return [
-    ...chains.filter((chain) => !lines.includes(`-N ${chain}`)).map((chain) => `:${chain} - [0:0]`),
+    // Not `:CHAIN`, which would empty a chain that another process makes meanwhile.
+    ...chains.filter((chain) => !lines.includes(`-N ${chain}`)).map((chain) => `-N ${chain}`),
     ...frame.filter((line) => !lines.includes(line.replace(/^-I (\S+) 1 /, "-A $1 "))),
   ];
 }
