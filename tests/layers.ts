@@ -190,6 +190,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "ip_kernel.ts",
       "choose_kernel.ts",
       "flow.ts",
+      "netfilter_socket.ts",
       "netlink_flows.ts",
       "conntrack_program.ts",
       "flows.ts",

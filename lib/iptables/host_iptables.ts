@@ -1,6 +1,5 @@
 import { pathOf, type RunCommand, runOk } from "../host/command.ts";
-import { findProgram } from "../host/search_path.ts";
-import { realPath, statRegularNow } from "../host/stat.ts";
+import { type FileStat, realPath, statRegularNow } from "../host/stat.ts";
 import { speaksNetlink } from "../kernel/choose_kernel.ts";
 import type { Family } from "./rule.ts";
 
@@ -12,6 +11,8 @@ const BUILT_ON_NFTABLES = "xtables-nft-multi";
 
 /** The releases whose rules are known byte by byte. Each has a form of its own for some rules. */
 const KNOWN_RELEASES: readonly string[] = ["1.8.9"];
+
+const EXECUTABLE = 0o111;
 
 /** Whether a file is a program of a known release, by the facts about it. */
 const answers = new Map<string, Promise<boolean>>();
@@ -27,15 +28,13 @@ export async function isKnownIptables(run: RunCommand, family: Family): Promise<
   if (!speaksNetlink(run)) return false;
   const program = PROGRAMS[family];
   const path = pathOf(run);
-  const [found, restoring] = [program, `${program}-restore`].map((name) => findProgram(name, path));
-  if (found === undefined || restoring === undefined) return false;
-  // Those of the file at the end of all symbolic links.
-  const [facts, others] = [statRegularNow(found), statRegularNow(restoring)];
-  if (facts === undefined || facts.dev !== others?.dev || facts.ino !== others.ino) return false;
+  const [found, restoring] = [program, `${program}-restore`].map((name) => findFile(name, path));
+  if (found === undefined || found.dev !== restoring?.dev || found.ino !== restoring.ino) return false;
+  const { file, ...facts } = found;
   const key = JSON.stringify(facts);
   const known = answers.get(key);
   if (known !== undefined) return await known;
-  const answer = isKnownRelease(run, { program, found });
+  const answer = isKnownRelease(run, { program, file });
   answers.set(key, answer);
   try {
     return await answer;
@@ -46,11 +45,22 @@ export async function isKnownIptables(run: RunCommand, family: Family): Promise<
   }
 }
 
+/** The program that a name stands for, with the facts about the file at the end of all symbolic links. */
+function findFile(name: string, path: string): FileStat & { readonly file: string } | undefined {
+  for (const dir of path.split(":")) {
+    const file = `${dir === "" ? "." : dir}/${name}`;
+    // No error is made for what is not there: this is done for each change.
+    const facts = statRegularNow(file);
+    if (facts !== undefined && (facts.mode & EXECUTABLE) !== 0) return { ...facts, file };
+  }
+  return undefined;
+}
+
 async function isKnownRelease(
   run: RunCommand,
-  { program, found }: { readonly program: string; readonly found: string },
+  { program, file }: { readonly program: string; readonly file: string },
 ): Promise<boolean> {
-  if (!(await realPath(found)).endsWith(`/${BUILT_ON_NFTABLES}`)) return false;
+  if (!(await realPath(file)).endsWith(`/${BUILT_ON_NFTABLES}`)) return false;
   const { stdout } = await runOk(run, { program, args: ["--version"], ownGroup: false });
   const { release } = /^ip6?tables v(?<release>[\d.]+) \(nf_tables\)$/.exec(stdout.trim())?.groups ?? {};
   return release !== undefined && KNOWN_RELEASES.includes(release);

@@ -1,9 +1,9 @@
 import { Serial } from "../async/serial.ts";
 import { openLibc } from "../host/libc.ts";
+import { withNetfilter } from "../kernel/netfilter_socket.ts";
 import { NetlinkFormatError } from "../kernel/netlink_reader.ts";
 import { NetlinkError } from "../kernel/netlink_reply.ts";
-import { NETLINK } from "../kernel/netlink_constants.ts";
-import { NetlinkSocket } from "../kernel/netlink_socket.ts";
+import type { NetlinkSocket } from "../kernel/netlink_socket.ts";
 import { changeNftTable } from "../kernel/nft_change.ts";
 import { nftFamily, nftGeneration } from "../kernel/nft_message.ts";
 import { listNftTableChains, type NftTable, readNftTable } from "../kernel/nft_table.ts";
@@ -61,8 +61,8 @@ export class IptablesInProcess {
    * @throws {Inexpressible} If only the program can. Other errors, of netlink, mean the same, see {@linkcode isForProgram}.
    */
   async list(chain?: string | undefined): Promise<readonly string[] | undefined> {
-    using socket = new NetlinkSocket(openLibc(), NETLINK.NETLINK_NETFILTER);
-    return this.#lines((await this.#look(socket)).content, chain);
+    const { content } = await withNetfilter(openLibc(), (socket) => this.#look(socket));
+    return this.#lines(content, chain);
   }
 
   /**
@@ -72,20 +72,24 @@ export class IptablesInProcess {
    * @throws {Inexpressible} As {@linkcode list}. Nothing was changed then.
    */
   async change(plan: (list: ListRules) => Promise<readonly string[]>): Promise<void> {
-    await changes.run("", async () => {
-      using socket = new NetlinkSocket(openLibc(), NETLINK.NETLINK_NETFILTER);
-      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const { content, generation } = await this.#look(socket);
-        const lines = await plan((chain) => Promise.resolve(this.#lines(content, chain)));
-        const planned = new PlannedTable(this.#family, this.#table, content);
-        for (const line of lines) planned.take(line);
-        const needed = planned.changes();
-        if (needed.length === 0) return;
-        const change = { generation, changes: needed };
-        if (await changeNftTable(socket, this.#family, this.#table, change)) return;
-      }
-      throw new Inexpressible("a change that others have come before again and again");
-    });
+    await changes.run("", () => withNetfilter(openLibc(), (socket) => this.#changeBy(socket, plan)));
+  }
+
+  async #changeBy(
+    socket: NetlinkSocket,
+    plan: (list: ListRules) => Promise<readonly string[]>,
+  ): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { content, generation } = await this.#look(socket);
+      const lines = await plan((chain) => Promise.resolve(this.#lines(content, chain)));
+      const planned = new PlannedTable(this.#family, this.#table, content);
+      for (const line of lines) planned.take(line);
+      const needed = planned.changes();
+      if (needed.length === 0) return;
+      const change = { generation, changes: needed };
+      if (await changeNftTable(socket, this.#family, this.#table, change)) return;
+    }
+    throw new Inexpressible("a change that others have come before again and again");
   }
 
   #lines(content: TableContent, chain: string | undefined): readonly string[] | undefined {

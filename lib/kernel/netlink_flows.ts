@@ -3,10 +3,11 @@ import { LIBC } from "../host/libc_constants.ts";
 import type { Libc } from "../host/libc.ts";
 import type { Flow, FlowSelection } from "./flow.ts";
 import { ipOf } from "./ip_bytes.ts";
+import { withNetfilter } from "./netfilter_socket.ts";
 import { NETLINK, NETLINK_SIZES } from "./netlink_constants.ts";
 import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
 import { NetlinkError } from "./netlink_reply.ts";
-import { NetlinkSocket } from "./netlink_socket.ts";
+import type { NetlinkSocket } from "./netlink_socket.ts";
 import { type NetlinkRequest, NetlinkWriter } from "./netlink_writer.ts";
 
 const UDP = 17;
@@ -29,19 +30,19 @@ export async function removeFlowsByNetlink(
   selection: FlowSelection,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  using socket = new NetlinkSocket(libc, NETLINK.NETLINK_NETFILTER);
-  const { family } = selection;
-  const selected = await selectedFlows(socket, selection);
-  for (const flow of selected) {
-    signal?.throwIfAborted();
-    try {
-      await socket.change(removal(family, flow));
-    } catch (error) {
-      // It has ended by itself.
-      if (!(error instanceof NetlinkError) || error.errno !== "ENOENT") throw error;
+  return await withNetfilter(libc, async (socket) => {
+    const selected = await selectedFlows(socket, selection);
+    for (const flow of selected) {
+      signal?.throwIfAborted();
+      try {
+        await socket.change(removal(selection.family, flow));
+      } catch (error) {
+        // It has ended by itself.
+        if (!(error instanceof NetlinkError) || error.errno !== "ENOENT") throw error;
+      }
     }
-  }
-  return selected.length;
+    return selected.length;
+  });
 }
 
 /** A machine may have hundreds of thousands of connections: a kernel from 5.8 on leaves out the most of them itself. */

@@ -1,8 +1,9 @@
 import type { Libc } from "../host/libc.ts";
+import { withNetfilter } from "./netfilter_socket.ts";
 import { NETLINK } from "./netlink_constants.ts";
 import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
 import { NetlinkError } from "./netlink_reply.ts";
-import { NetlinkSocket } from "./netlink_socket.ts";
+import type { NetlinkSocket } from "./netlink_socket.ts";
 import { bigEndian64, nftAttributes, nftFamily, nftRequest, nftType } from "./nft_message.ts";
 
 /** A chain of nftables; those of the iptables that is built on it are such chains too. */
@@ -23,18 +24,21 @@ export async function hasNftRules(
   libc: Libc,
   wanted: readonly (NftChain & { readonly comment?: string | undefined })[],
 ): Promise<boolean> {
-  using socket = new NetlinkSocket(libc, NETLINK.NETLINK_NETFILTER);
-  for (const { comment, ...chain } of wanted) {
-    try {
-      if (comment === undefined ? await hasChain(socket, chain) : await hasComment(socket, chain, comment)) {
-        return true;
+  return await withNetfilter(libc, async (socket) => {
+    for (const { comment, ...chain } of wanted) {
+      try {
+        if (
+          comment === undefined ? await hasChain(socket, chain) : await hasComment(socket, chain, comment)
+        ) {
+          return true;
+        }
+      } catch (error) {
+        // No such chain, or no nftables.
+        if (!(error instanceof NetlinkError)) throw error;
       }
-    } catch (error) {
-      // No such chain, or no nftables.
-      if (!(error instanceof NetlinkError)) throw error;
     }
-  }
-  return false;
+    return false;
+  });
 }
 
 async function hasChain(socket: NetlinkSocket, { family, table, chain }: NftChain): Promise<boolean> {

@@ -31,6 +31,8 @@ const busyAt = new WeakMap<Libc, number>();
 /** A connection with the kernel. It stays in the namespace in which it was opened, wherever its calls run. */
 export class NetlinkSocket implements Disposable {
   readonly #libc: Libc;
+  /** Whether the part of the kernel has one lock for the whole machine. */
+  readonly #isShared: boolean;
   readonly #fd: number;
   readonly #from: Bytes = new Uint8Array(NETLINK_SIZES.sockaddr_nl);
   readonly #fromView = new DataView(this.#from.buffer);
@@ -45,6 +47,7 @@ export class NetlinkSocket implements Disposable {
    */
   constructor(libc: Libc, protocol: number = NETLINK.NETLINK_ROUTE) {
     this.#libc = libc;
+    this.#isShared = protocol === NETLINK.NETLINK_ROUTE;
     this.#fd = libc.socket(LIBC.AF_NETLINK, LIBC.SOCK_RAW | LIBC.SOCK_CLOEXEC, protocol);
     if (this.#fd < 0) throw failedCall(libc.errno());
     // Old kernels do not know these options: then reasons have no sentence, and lists are longer than needed.
@@ -112,17 +115,17 @@ export class NetlinkSocket implements Disposable {
 
   /** When this returns the kernel has done what was asked, and the answer, or its first part, has arrived. */
   async #send(bytes: Bytes, waits: boolean): Promise<void> {
-    // The whole machine has one lock for all of this. Whatever is away holds it now and then, and so do other processes.
+    // Whatever is away holds the lock of the machine now and then, and so do other processes.
     const start = performance.now();
     const isBusy = this.#libc.away > 0 || start - (busyAt.get(this.#libc) ?? -Infinity) < BUSY_MS;
-    if (waits || isBusy) {
+    if (waits || (this.#isShared && isBusy)) {
       if (await this.#libc.sendAway(this.#fd, bytes, 0) >= 0) return;
       // The reason is known on the other thread only. Nothing was done, so the same may be said again.
     }
     const sent = this.#libc.send(this.#fd, bytes, 0);
     if (sent < 0) throw failedCall(this.#libc.errno());
     const end = performance.now();
-    if (end - start > LONGEST_HERE_MS) busyAt.set(this.#libc, end);
+    if (this.#isShared && end - start > LONGEST_HERE_MS) busyAt.set(this.#libc, end);
   }
 
   async #receive(buffer: Bytes, reply: NetlinkReply): Promise<void> {
