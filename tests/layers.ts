@@ -269,6 +269,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "host.ts",
       "rule_repair.ts",
       "iptables.ts",
+      "nft_in_kernel.ts",
       "nft.ts",
       "rule_backend.ts",
       "advertised_routes.ts",

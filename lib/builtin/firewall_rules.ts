@@ -69,10 +69,13 @@ async function makeOwn(
   { backend, isZoned }: RuleOptions,
 ): Promise<"iptables" | "nftables" | undefined> {
   if (backend !== "nftables") {
-    const works = await changeListed(host, familiesOf(needs), "filter", (lines, family) => [
-      ...(opens(lines, isZoned) ? openingLines(lines, family, needs) : []),
-      ...(needs.isolation === undefined ? [] : isolatingLines(lines, needs.isolation)),
-    ]);
+    const works = await changeListed(host, familiesOf(needs), {
+      table: "filter",
+      plan: (lines, family) => [
+        ...(opens(lines, isZoned) ? openingLines(lines, family, needs) : []),
+        ...(needs.isolation === undefined ? [] : isolatingLines(lines, needs.isolation)),
+      ],
+    });
     if (works) return "iptables";
   }
   if (isZoned && needs.isolation === undefined) return undefined;
@@ -127,12 +130,15 @@ export async function removeRules(host: Host, removal: RuleRemoval): Promise<voi
   const steps: readonly Promise<unknown>[] = [
     // Each family for itself: one of them may not work.
     ...families.map((family) =>
-      changeListed(host, [family], "filter", (lines) => {
-        for (const device of isolatedDevices(lines)) isolated.add(device);
-        return closingLines(lines, family, removal);
+      changeListed(host, [family], {
+        table: "filter",
+        plan: (lines) => {
+          for (const device of isolatedDevices(lines)) isolated.add(device);
+          return closingLines(lines, family, removal);
+        },
       })
     ),
-    forwardChains(host).then((chains) => closeForwardChains(host, chains, removal)),
+    closeForwardChains(host, removal),
     ...(isOwnLink === undefined ? [] : [
       tableDevices(host).then((devices) => {
         for (const device of devices) isolated.add(device);
@@ -153,12 +159,10 @@ async function endIsolation(host: Host, isOwnLink: NonNullable<RuleRemoval["isOw
   await all(
     [
       ...FAMILIES.map((family) =>
-        changeListed(
-          host,
-          [family],
-          "filter",
-          async (lines) => joiningLines(lines, await findUnused(isolatedDevices(lines))),
-        )
+        changeListed(host, [family], {
+          table: "filter",
+          plan: async (lines) => joiningLines(lines, await findUnused(isolatedDevices(lines))),
+        })
       ),
       joinInTable(host, findUnused),
     ] as readonly Promise<unknown>[],
@@ -170,7 +174,7 @@ export async function worksHere(
   host: Host,
   backend: FirewallBackend | undefined,
 ): Promise<"iptables" | "nftables" | undefined> {
-  if (backend !== "nftables" && await listIptables(host, 4, "filter", ["FORWARD"]) !== undefined) {
+  if (backend !== "nftables" && await listIptables(host, 4, "filter", "FORWARD") !== undefined) {
     return "iptables";
   }
   const works = backend !== "iptables" && await listNft(host, "table inet podwire_firewall") !== undefined;
@@ -181,7 +185,7 @@ function familiesOf({ addresses }: Pick<FirewallNeeds, "addresses">): readonly F
   return FAMILIES.filter((family) => addresses.some((ip) => ip.family === family));
 }
 
-async function listFilter(host: Host, family: Family): Promise<string[] | undefined> {
+async function listFilter(host: Host, family: Family): Promise<readonly string[] | undefined> {
   return await listIptables(host, family, "filter");
 }
 

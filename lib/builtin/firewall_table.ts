@@ -1,7 +1,7 @@
 import { CHAINS, type FirewallNeeds, type Isolation } from "./firewall_needs.ts";
 import type { Host } from "./host.ts";
 import { wrong } from "./link_check.ts";
-import { changeNft, listNft, type NftRule } from "./nft.ts";
+import { changeNft, listCommented, listNft, type NftRule } from "./nft.ts";
 
 /** The table for machines without iptables. It can stop packets; what other tables stop, it cannot let pass. */
 const TABLE = "inet podwire_firewall";
@@ -59,7 +59,7 @@ export async function checkTable(
 
 /** Returns the devices that the table isolates. */
 export async function tableDevices(host: Host): Promise<readonly string[]> {
-  const rules = await listNft(host, SCOPE) ?? [];
+  const rules = await listCommented(host, SCOPE);
   return [...new Set(rules.flatMap((rule) => deviceOf(rule) ?? []))];
 }
 
@@ -122,7 +122,7 @@ function isAmong(rules: readonly NftRule[], { chain, comment }: TableRule): bool
   return rules.some((rule) => rule.chain === chain && rule.comment === comment);
 }
 
-function deviceOf({ chain, comment = "" }: NftRule): string | undefined {
+function deviceOf({ chain, comment = "" }: Pick<NftRule, "chain" | "comment">): string | undefined {
   if (chain !== stage1 && chain !== stage2) return undefined;
   return /^(?:between|within): (?<device>\S+)$/.exec(comment)?.groups?.device;
 }

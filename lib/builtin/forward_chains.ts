@@ -3,7 +3,15 @@ import { all } from "./all.ts";
 import type { FirewallNeeds, FirewallRemoval } from "./firewall_needs.ts";
 import type { Host } from "./host.ts";
 import { wrong } from "./link_check.ts";
-import { changeNft, listGuardedTables, listNft, listNftChains, type NftChain, type NftRule } from "./nft.ts";
+import {
+  changeNft,
+  listGuardedTables,
+  listNft,
+  listNftChains,
+  type NftChain,
+  type NftRule,
+  removeFromNft,
+} from "./nft.ts";
 
 /**
  * A chain of nftables through which forwarded packets pass. One that drops wins over all others that accept, so each has to
@@ -31,17 +39,21 @@ const OPENERS: Readonly<Record<string, Opener>> = {
 
 /** Returns the chains of other owners; none if nftables does not work on this machine. */
 export async function forwardChains(host: Host): Promise<readonly ForwardChain[]> {
-  const chains = await listNftChains(host) ?? [];
-  const forward = chains.filter(({ family, table, hook, type }) =>
-    hook === "forward" && type === "filter" && table !== "podwire_firewall" &&
-    ["ip", "ip6", "inet"].includes(family)
-  );
+  const forward = await foreignChains(host);
   const found = await all(
     forward.map(async (chain) => ({ ...chain, isDropping: await isDropping(host, chain) })),
   );
   const isAsked = found.some((chain) => chain.isDropping && OPENERS[nameOf(chain)] !== "iptables");
   const guarded = isAsked ? await listGuardedTables(host) : new Set();
   return found.map((chain) => ({ ...chain, isGuarded: guarded.has(`${chain.family} ${chain.table}`) }));
+}
+
+async function foreignChains(host: Host): Promise<readonly NftChain[]> {
+  const chains = await listNftChains(host) ?? [];
+  return chains.filter(({ family, table, hook, type }) =>
+    hook === "forward" && type === "filter" && table !== "podwire_firewall" &&
+    ["ip", "ip6", "inet"].includes(family)
+  );
 }
 
 /** The last rule of a chain of iptables comes after the jumps that open it. */
@@ -86,19 +98,19 @@ export async function openForwardChains(
   );
 }
 
-/** Removes the rules of attachments from the chains. */
+/** Removes the rules of attachments from the chains of other owners. One that only its owner can change has none. */
 export async function closeForwardChains(
   host: Host,
-  chains: readonly ForwardChain[],
   { isOwn }: Pick<FirewallRemoval, "isOwn">,
 ): Promise<void> {
+  const chains = (await foreignChains(host)).filter((chain) => OPENERS[nameOf(chain)] !== "iptables");
   await all(
-    changeable(chains).map((chain) =>
-      changeNft(
-        host,
-        scopeOf(chain),
-        (rules) => deletions(chain, rules.filter(({ comment }) => comment !== undefined && isOwn(comment))),
-      )
+    chains.map((chain) =>
+      removeFromNft(host, [scopeOf(chain)], {
+        mayGo: ({ comment }) => isOwn(comment),
+        plan: ([rules = []]) =>
+          deletions(chain, rules.filter(({ comment }) => comment !== undefined && isOwn(comment))),
+      })
     ),
   );
 }

@@ -9,11 +9,11 @@ import {
   networkOf,
   parseCidr,
 } from "../cni/address.ts";
-import { FAMILIES, type Family } from "../cni/default_route.ts";
+import { FAMILIES } from "../cni/default_route.ts";
 import { all } from "./all.ts";
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import { changeIptables, deletion, listIptables, LONGEST_COMMENT, quote } from "./iptables.ts";
+import { changeIptables, changeListed, deletion, listIptables, LONGEST_COMMENT, quote } from "./iptables.ts";
 
 const MULTICAST = { 4: "224.0.0.0/4", 6: "ff00::/8" } as const;
 
@@ -37,17 +37,14 @@ export async function addIptablesRules(
   const chain = await iptablesChain(attachment);
   const comment = `-m comment --comment ${quote(commentOf(attachment))}`;
   const families = FAMILIES.filter((family) => addresses.some(({ ip }) => ip.family === family));
-  const listed = await all(families.map((family) => listNat(host, family, ["POSTROUTING"])));
-  if (listed.includes(undefined)) return false;
-  await all(families.map((family, index) => {
-    const own = addresses.filter(({ ip }) => ip.family === family);
-    let known = listed[index];
-    return changeIptables(host, family, "nat", async () => {
-      const lines = known ?? await listNat(host, family, ["POSTROUTING"]) ?? [];
-      known = undefined;
+  return await changeListed(host, families, {
+    table: "nat",
+    chain: "POSTROUTING",
+    plan: async (lines, family, list) => {
+      const own = addresses.filter(({ ip }) => ip.family === family);
       const jumps = await sortJumps(chain, lines, (ip) => !own.some((address) => isSameIp(address.ip, ip)));
       const isShared = jumps.kept.length > 0;
-      const inside = isShared ? await listNat(host, family, [chain]) ?? [] : [];
+      const inside = isShared ? await list(chain) ?? [] : [];
       const exempt = exemptIn(chain, inside, jumps.kept);
       const cleared = isShared
         ? [...jumps.gone, ...exempt.unneeded, ...lastRules(chain, inside)].map(deletion)
@@ -59,9 +56,8 @@ export async function addIptablesRules(
         `-A ${chain} ! -d ${MULTICAST[family]} ${comment} -j MASQUERADE`,
         ...own.map(({ ip }) => `-A POSTROUTING -s ${formatIp(ip)} ${comment} -j ${chain}`),
       ];
-    });
-  }));
-  return true;
+    },
+  });
 }
 
 /** Removes the jumps to the chain of a container except those that are kept, and without any jump the chain too. */
@@ -82,7 +78,7 @@ export async function collectIptablesRules(
   const keep = new Set(valid.map(({ containerId }) => containerId));
   const stale = new Map<string, IsKept>();
   for (const family of FAMILIES) {
-    for (const line of await listNat(host, family, ["POSTROUTING"]) ?? []) {
+    for (const line of await listIptables(host, family, "nat", "POSTROUTING") ?? []) {
       const containerId = ownerIn(line, network);
       if (containerId === undefined) continue;
       // The name of the chain proves that the rule is not a foreign one with a similar comment.
@@ -100,8 +96,8 @@ export async function collectIptablesRules(
 
 async function removeRules(host: Host, chains: ReadonlyMap<string, IsKept>): Promise<void> {
   await all(FAMILIES.map((family) =>
-    changeIptables(host, family, "nat", async () => {
-      const lines = await listNat(host, family, []) ?? [];
+    changeIptables(host, family, "nat", async (list) => {
+      const lines = await list() ?? [];
       const there = [...chains].filter(([chain]) => lines.includes(`-N ${chain}`));
       const plans = there.map(([chain, isKept]) => removalOf(chain, lines, isKept));
       return (await all(plans)).flat();
@@ -177,13 +173,4 @@ function commentOf({ network, containerId }: Container): string {
 function ownerIn(line: string, network: string): string | undefined {
   const match = / --comment "name: \\"(?<name>[^"\\]*)\\" id: \\"(?<id>[^"\\]*)\\"" /.exec(line)?.groups;
   return match?.name === network ? match.id : undefined;
-}
-
-/** Lists the rules of the `nat` table, or of one of its chains, see {@linkcode listIptables}. */
-async function listNat(
-  host: Host,
-  family: Family,
-  chain: readonly [] | readonly [string],
-): Promise<string[] | undefined> {
-  return await listIptables(host, family, "nat", chain);
 }

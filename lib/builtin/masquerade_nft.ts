@@ -2,7 +2,7 @@ import { type Cidr, formatCidr, formatIp, networkOf } from "../cni/address.ts";
 import { baseOf, HostError, type RunCommand } from "../host/command.ts";
 import { attachmentComment, attachmentTag, staleTags, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import { changeNft, nft, type NftRule } from "./nft.ts";
+import { changeNft, nft, type NftRule, removeFromNft } from "./nft.ts";
 
 /** Table and chains have the names of the CNI plugins project, so that each of the two removes the rules of the other. */
 const TABLE = "inet cni_plugins_masquerade";
@@ -103,12 +103,19 @@ export async function collectNftRules(
 
 async function removeRules(host: Host, select: (rule: TaggedRule) => boolean): Promise<boolean> {
   let isFound = false;
-  await change(host, (rules) => {
-    const selected = rules.filter(select);
-    isFound ||= selected.length > 0;
-    return selected.map(deletion);
+  await removeFromNft(host, [`chain ${CHAIN}`], {
+    mayGo: select,
+    plan: ([rules = []]) => {
+      const selected = rules.flatMap(tagged).filter(select);
+      isFound ||= selected.length > 0;
+      return selected.map(deletion);
+    },
   });
   return isFound;
+}
+
+function tagged({ handle, comment }: NftRule): readonly TaggedRule[] {
+  return comment === undefined ? [] : [{ handle, comment }];
 }
 
 function deletion({ handle }: TaggedRule): string {
@@ -122,9 +129,7 @@ async function change(
 ): Promise<boolean> {
   let hasChanged = false;
   const works = await changeNft(host, `chain ${CHAIN}`, (rules) => {
-    const lines = plan(
-      rules.flatMap(({ handle, comment }) => comment === undefined ? [] : [{ handle, comment }]),
-    );
+    const lines = plan(rules.flatMap(tagged));
     hasChanged = lines.length > 0;
     return lines;
   });

@@ -11,7 +11,8 @@ import { type BuiltinTable, loadBuiltin } from "../plugin/serve.ts";
  * The built-in plugins. Each is loaded when it is first needed: most commands need none.
  *
  * Permissions: root, and `--allow-run` for iproute2, util-linux, iptables and nft, for those of them that make interfaces, routes or
- * rules; `--allow-ffi`, if it is granted unscoped, takes the place of the first two and is faster. `--allow-read` and
+ * rules; `--allow-ffi`, if it is granted unscoped, takes the place of the first two and is faster. With it, and `--allow-read` for the
+ * directories of programs, a known release of iptables is only asked for its version. `--allow-read` and
  * `--allow-write` for the directories of `host-local` and `tuning`. `static` needs none.
  */
 export const builtins: BuiltinTable = {

@@ -1,6 +1,9 @@
 import { HostError, runOk } from "../host/command.ts";
 import { all } from "./all.ts";
 import type { Host } from "./host.ts";
+import { chainsOfKernel, commentedRules, type NftChain, type NftScope } from "./nft_in_kernel.ts";
+
+export type { NftChain, NftScope };
 
 /** If another process removes a rule between the listing and the change, the whole change fails. */
 const ATTEMPTS = 4;
@@ -14,25 +17,6 @@ export interface NftRule {
   /** What it does, as `nft -j` writes it. */
   readonly expr: readonly unknown[];
 }
-
-/** A chain of nftables, without its rules. */
-export interface NftChain {
-  readonly family: string;
-  readonly table: string;
-  readonly name: string;
-  /** What packets pass it, such as `forward`; undefined for a chain that only other chains jump to. */
-  readonly hook: string | undefined;
-  /** Such as `filter` or `nat`; undefined as `hook`. */
-  readonly type: string | undefined;
-  /** What becomes of a packet that no rule decides about, `accept` or `drop`; undefined as `hook`. */
-  readonly policy: string | undefined;
-}
-
-/**
- * What to list: a chain such as `chain inet cni_plugins_masquerade masq_checks`, or all chains of a table, such as
- * `table ip cni_hostport`.
- */
-export type NftScope = `chain ${string}` | `table ${string}`;
 
 /** Returns what `nft` prints. It starts no other program, so it needs no process group of its own. */
 export async function nft(
@@ -89,6 +73,38 @@ export async function changeNftScopes(
 }
 
 /**
+ * Removes rules, as {@linkcode changeNftScopes} changes them. Starts no program if this process can see that no rule of the
+ * scopes that has a comment may go.
+ */
+export async function removeFromNft(
+  host: Host,
+  scopes: readonly NftScope[],
+  { mayGo, plan }: {
+    readonly mayGo: (rule: CommentedNftRule) => boolean;
+    readonly plan: (rules: readonly (readonly NftRule[])[]) => readonly string[];
+  },
+): Promise<void> {
+  for (const scope of scopes) {
+    const seen = await commentedRules(host, scope);
+    if (seen !== undefined && !seen.some(mayGo)) continue;
+    await changeNftScopes(host, scopes, plan);
+    return;
+  }
+}
+
+/** A rule as far as its comment says what it is for. */
+export type CommentedNftRule = Pick<NftRule, "chain" | "handle"> & { readonly comment: string };
+
+/** Lists the rules with a comment; none if there is no such chain or table, or if nftables does not work on this machine. */
+export async function listCommented(host: Host, scope: NftScope): Promise<readonly CommentedNftRule[]> {
+  const seen = await commentedRules(host, scope);
+  if (seen !== undefined) return seen;
+  return (await listNft(host, scope) ?? []).flatMap(({ chain, handle, comment }) =>
+    comment === undefined ? [] : [{ chain, handle, comment }]
+  );
+}
+
+/**
  * Lists rules; none if there is no such chain or table, undefined if nftables does not work on this machine. Tries again if the
  * list is cut short.
  */
@@ -115,8 +131,16 @@ async function listNow(host: Host, scope: NftScope): Promise<readonly NftRule[] 
 
 /** Lists the chains of all tables; undefined if nftables does not work on this machine. */
 export async function listNftChains(host: Host): Promise<readonly NftChain[] | undefined> {
-  const list = () => listItems<{ readonly chain?: Partial<NftChain> }>(host, "chains");
-  const items = await (host.batch === undefined ? list() : host.batch.once("nft chains", list));
+  const { batch, ...alone } = host;
+  return await (batch === undefined
+    ? listChainsNow(host)
+    : batch.once("nft chains", () => listChainsNow(alone)));
+}
+
+async function listChainsNow(host: Host): Promise<readonly NftChain[] | undefined> {
+  const listed = await chainsOfKernel(host);
+  if (listed !== undefined) return listed;
+  const items = await listItems<{ readonly chain?: Partial<NftChain> }>(host, "chains");
   return items?.flatMap(({ chain }) => {
     const { family, table, name, hook, type, policy } = chain ?? {};
     if (family === undefined || table === undefined || name === undefined) return [];

@@ -10,7 +10,7 @@ import {
   wantedPorts,
 } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import { changeIptables, changeListed, deletion, listIptables, LONGEST_COMMENT, quote } from "./iptables.ts";
+import { changeIptables, changeListed, deletion, LONGEST_COMMENT, quote } from "./iptables.ts";
 import { forwardingLines, type ForwardingRules, readForwarding } from "./portmap_chain.ts";
 import { DNAT, dnatChain, entriesOf, entrySpans, frameLines, isEntryOf, markingOf } from "./portmap_frame.ts";
 
@@ -28,12 +28,10 @@ export async function addPortsByIptables(
   wanted: WantedForwarding,
 ): Promise<boolean> {
   const chain = await dnatChain(attachment);
-  return await changeListed(
-    host,
-    [...wanted.targets.keys()],
-    "nat",
-    (lines, family) => planPorts(lines, chain, attachment, wanted, family),
-  );
+  return await changeListed(host, [...wanted.targets.keys()], {
+    table: "nat",
+    plan: (lines, family) => planPorts(lines, chain, attachment, wanted, family),
+  });
 }
 
 function planPorts(
@@ -131,8 +129,8 @@ async function removeFrom(
 ): Promise<readonly Forwarding[]> {
   const removed: Forwarding[] = [];
   await all(FAMILIES.map((family) =>
-    changeIptables(host, family, "nat", async () => {
-      const lines = await listIptables(host, family, "nat") ?? [];
+    changeIptables(host, family, "nat", async (list) => {
+      const lines = await list() ?? [];
       const chains = [...await select(lines)].filter(([chain]) => lines.includes(`-N ${chain}`));
       return chains.flatMap(([chain, isSelected]) => {
         removed.push(...readForwarding(lines, chain).filter(isSelected));

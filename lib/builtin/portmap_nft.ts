@@ -10,7 +10,7 @@ import {
   wantedPorts,
 } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import { changeNftScopes, type NftRule, type NftScope } from "./nft.ts";
+import { changeNftScopes, type CommentedNftRule, type NftRule, type NftScope, removeFromNft } from "./nft.ts";
 import {
   ALL_PORTS,
   ATTACHMENTS,
@@ -134,7 +134,10 @@ export async function removePortsByNft(
   { addresses }: RemovedForwarding,
 ): Promise<readonly Forwarding[]> {
   const tag = await attachmentTag(attachment);
-  return await removeFrom(host, (rules) => ownRules(rules, attachment, tag, addresses));
+  return await removeFrom(host, {
+    mayGo: ({ comment }) => comment.startsWith(tag) || comment === cut(attachment.containerId),
+    select: (rules) => ownRules(rules, attachment, tag, addresses),
+  });
 }
 
 /** Removes the rules of all other attachments of a network. */
@@ -144,29 +147,36 @@ export async function collectPortsOfNft(
   valid: readonly TaggedAttachment[],
 ): Promise<void> {
   const isStale = await staleTags(network, valid);
-  await removeFrom(host, (rules) => {
-    const stale = rules.filter(({ comment = "" }) => isStale(comment));
-    return stale.flatMap((rule) => {
-      const address = rule.chain === ATTACHMENTS ? targetOf(rule) : undefined;
-      const containerId = / id: (?<id>[^,]+)/.exec(rule.comment ?? "")?.groups?.id;
-      if (address === undefined || containerId === undefined) return [rule];
-      return [rule, ...rulesOf(rules, containerId).filter((one) => isAbout(one, [address]))];
-    });
+  await removeFrom(host, {
+    mayGo: ({ comment }) => isStale(comment),
+    select: (rules) => {
+      const stale = rules.filter(({ comment = "" }) => isStale(comment));
+      return stale.flatMap((rule) => {
+        const address = rule.chain === ATTACHMENTS ? targetOf(rule) : undefined;
+        const containerId = / id: (?<id>[^,]+)/.exec(rule.comment ?? "")?.groups?.id;
+        if (address === undefined || containerId === undefined) return [rule];
+        return [rule, ...rulesOf(rules, containerId).filter((one) => isAbout(one, [address]))];
+      });
+    },
   });
 }
 
 async function removeFrom(
   host: Host,
-  select: (rules: readonly NftRule[]) => readonly NftRule[],
+  { mayGo, select }: {
+    readonly mayGo: (rule: CommentedNftRule) => boolean;
+    readonly select: (rules: readonly NftRule[]) => readonly NftRule[];
+  },
 ): Promise<readonly Forwarding[]> {
   let removed: readonly Forwarding[] = [];
-  await changeNftScopes(host, FAMILIES.map(scopeOf), (listed) => {
+  const plan = (listed: readonly (readonly NftRule[])[]) => {
     const selected = FAMILIES.map((family, index) =>
       [family, [...new Set(select(listed[index] ?? []))]] as const
     );
     removed = selected.flatMap(([, rules]) => rules.flatMap((rule) => forwardingOf(rule) ?? []));
     return selected.flatMap(([family, rules]) => rules.map((rule) => deletion(family, rule)));
-  });
+  };
+  await removeFromNft(host, FAMILIES.map(scopeOf), { mayGo, plan });
   return removed;
 }
 

@@ -12,7 +12,7 @@ export async function requireRuleBackend(
   requested: RuleBackend | undefined,
   options: { readonly what: string; readonly details: string; readonly code: number },
 ): Promise<void> {
-  if (requested !== "nftables" && await listIptables(host, 4, "nat", ["POSTROUTING"]) !== undefined) return;
+  if (requested !== "nftables" && await listIptables(host, 4, "nat", "POSTROUTING") !== undefined) return;
   if (requested !== "iptables" && await listNft(host, "table inet cni_plugins_masquerade") !== undefined) {
     return;
   }

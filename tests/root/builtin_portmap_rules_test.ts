@@ -3,9 +3,10 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { freeLeftovers } from "../../lib/builtin/leftovers.ts";
 import { dnatChain } from "../../lib/builtin/portmap_frame.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
-import { HostError, type RunCommand, runCommand, runningAs } from "../../lib/host/command.ts";
+import { type RunCommand, runCommand, runningAs } from "../../lib/host/command.ts";
 import { type Answer, assertDone, type Call, callBuiltin } from "./builtin_call.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
+import { pathWithout } from "./firewall_world.ts";
 import { need } from "./need.ts";
 import { callOf, leftOf, nftRules, ORIGINALS, OURS } from "./portmap_world.ts";
 
@@ -448,17 +449,15 @@ Deno.test({
     assertEquals(await nftRules(`c-${world.tag}`), []);
     assertDone(await OURS({ ...call, verb: "CHECK" }));
     assertDone(await OURS({ ...call, verb: "DEL" }));
-    const without = (...programs: readonly string[]): RunCommand =>
-      runningAs(
+    const without = async (...missing: RegExp[]): Promise<RunCommand> => {
+      const PATH = await pathWithout(world, ...missing);
+      return runningAs(
         runCommand,
-        (request) =>
-          programs.some((name) => request.program.startsWith(name))
-            ? Promise.reject(
-              new HostError(`no ${request.program}`, { program: request.program, reason: "program-missing" }),
-            )
-            : runCommand(request),
+        (request) => runCommand({ ...request, env: { LC_ALL: "C", ...request.env, PATH } }),
+        PATH,
       );
-    const nftOnly = without("iptables", "ip6tables");
+    };
+    const nftOnly = await without(/^ip6?tables/);
     const newest = withConfig(call, { cniVersion: "1.1.0" });
     for (const verb of ["ADD", "CHECK", "STATUS"] as const) {
       assertDone(await callBuiltin("portmap", { ...newest, verb }, nftOnly));
@@ -466,7 +465,7 @@ Deno.test({
     assert((await nftRules(`c-${world.tag}`)).length > 0);
     assertDone(await callBuiltin("portmap", { ...call, verb: "DEL" }, nftOnly));
     assertEquals(await left(world), []);
-    const none = without("iptables", "ip6tables", "nft");
+    const none = await without(/^ip6?tables/, /^nft$/);
     const failed = await callBuiltin("portmap", { ...call, verb: "ADD" }, none);
     assertEquals(refused(failed), { failed: true, code: 999 });
     assertStringIncludes(failed.document.msg, "neither iptables nor nftables works here");

@@ -5,7 +5,16 @@ import type { JsonObject } from "../../lib/cni/json.ts";
 import { assertDone } from "./builtin_call.ts";
 import { inWorld } from "./builtin_world.ts";
 import { need } from "./need.ts";
-import { callOf, type Families, leftOf, natRules, nftRules, ORIGINALS, OURS } from "./portmap_world.ts";
+import {
+  callOf,
+  type Families,
+  leftOf,
+  natRules,
+  nftRules,
+  ORIGINALS,
+  OURS,
+  THROUGH_PROGRAMS,
+} from "./portmap_world.ts";
 
 interface Case {
   readonly config: JsonObject;
@@ -54,6 +63,9 @@ const CASES: Readonly<Record<string, Case>> = {
   },
 };
 
+/** Rules made in this process, and by programs. */
+const BOTH_WAYS = [[THROUGH_PROGRAMS, OURS], [OURS, THROUGH_PROGRAMS]] as const;
+
 for (const [needs, original] of ORIGINALS) {
   for (const [name, { config, families }] of Object.entries(CASES)) {
     if (needs === "cni-1.1.1" && config.masqAll === true) continue;
@@ -67,12 +79,19 @@ for (const [needs, original] of ORIGINALS) {
         const call = callOf(world, netns, { ...config, backend: "iptables" }, families);
         const chain = await dnatChain({ network: `net-${world.tag}`, containerId: call.containerId ?? "" });
         const seen: unknown[] = [];
-        for (const [add, other] of [[original, OURS], [OURS, original]] as const) {
+        const pairs = [
+          [original, OURS],
+          [OURS, original],
+          ...needs === "cni-1.9.1" ? BOTH_WAYS : [],
+        ] as const;
+        for (const [add, other] of pairs) {
           const answer = await add({ ...call, verb: "ADD" });
           assertDone(answer);
           const { dns = {}, ...result } = answer.document;
           const after = { ...call, config: { ...call.config, prevResult: answer.document } };
-          assertDone(await OURS({ ...after, verb: "CHECK" }));
+          for (const caller of [OURS, THROUGH_PROGRAMS]) {
+            assertDone(await caller({ ...after, verb: "CHECK" }));
+          }
           const checked = await original({ ...after, verb: "CHECK" });
           // That of 1.1.1 looks for the rules of each family among those of the other, and never finds them (plugins#819).
           if (needs !== "cni-1.1.1") assertDone(checked);
@@ -80,7 +99,7 @@ for (const [needs, original] of ORIGINALS) {
           for (const caller of [other, add]) assertDone(await caller({ ...after, verb: "DEL" }));
           assertEquals(await leftOf(world, chain), []);
         }
-        assertEquals(seen[1], seen[0]);
+        for (const one of seen) assertEquals(one, seen[0]);
       }),
     });
   }

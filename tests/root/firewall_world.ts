@@ -48,8 +48,7 @@ export class Machine {
 
 /** A folder with all programs of the system except some; `PATH` for {@linkcode Machine.make}. */
 export async function pathWithout(world: World, ...missing: RegExp[]): Promise<string> {
-  const folder = `${world.dir}/programs`;
-  await Deno.mkdir(folder);
+  const folder = await Deno.makeTempDir({ dir: world.dir, prefix: "programs-" });
   for (const from of DEFAULT_PATH.split(":")) {
     for (const { name } of await list(from)) {
       if (missing.some((pattern) => pattern.test(name))) continue;

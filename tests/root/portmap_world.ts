@@ -1,5 +1,6 @@
 /** Pods with ports on the machine of the tests, for the plugin portmap and its original. */
 import type { JsonObject } from "../../lib/cni/json.ts";
+import { runCommand } from "../../lib/host/command.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin } from "./builtin_call.ts";
 import { sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
@@ -9,6 +10,10 @@ export type Caller = (call: Call) => Promise<Answer>;
 
 /** The built-in plugin. */
 export const OURS: Caller = (call) => callBuiltin("portmap", call);
+
+/** The same one, as without the permission to call the C library: it starts programs for all that it does. */
+export const THROUGH_PROGRAMS: Caller = (call) =>
+  callBuiltin("portmap", call, (request) => runCommand(request));
 
 /** The originals, with what a test needs for them. */
 export const ORIGINALS: readonly (readonly [needs: Component, call: Caller])[] = [
