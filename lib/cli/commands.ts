@@ -135,12 +135,19 @@ export const COMMANDS: readonly Command[] = [
   PORT,
   {
     name: "exec",
-    summary: "Run a command in the network namespace of a sandbox",
+    summary: "Run a command in a sandbox",
     operands: "NAME -- CMD [ARG...]",
     count: [1, Infinity],
-    options: [NAMESPACE],
-    description: `${NAME_HELP} The exit code is that of CMD.`,
-    examples: ["podwire exec web -- ip -br addr"],
+    options: [NAMESPACE, {
+      name: "infra",
+      kind: "flag",
+      help: "in all namespaces of its infra container, with the files of that",
+    }],
+    description: `${NAME_HELP} The exit code is that of CMD.\n` +
+      "CMD finds the hosts and resolv.conf of the sandbox in /etc, the interfaces of its network namespace in /sys, and the\n" +
+      "files of /etc/netns/NAME in /etc, as with `ip netns exec`. No mount of the host changes. If the sandbox has an infra\n" +
+      "container, CMD also runs in the process, IPC and UTS namespaces of that.",
+    examples: ["podwire exec web -- ip -br addr", "podwire exec web -- getent hosts db"],
     needsRoot: true,
     load: async () => (await import("./sandbox.ts")).exec,
   },

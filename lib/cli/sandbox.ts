@@ -1,6 +1,8 @@
 import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
-import { runAttachedInside } from "../host/netns.ts";
+import { runAttached } from "../host/attached.ts";
+import type { Io } from "../host/io.ts";
+import { signalChildrenOf, type SignalName } from "../host/launch.ts";
 import { withSignals } from "../plugin/signals.ts";
 import { sandboxToJson } from "../runtime/json_view.ts";
 import type { CommandInput } from "./command.ts";
@@ -56,20 +58,37 @@ export async function exec(input: CommandInput): Promise<number> {
   const [name = "", ...operands] = input.operands;
   const [program, ...args] = [...operands, ...input.rest];
   if (program === undefined) throw new CniError("usage", "exec needs a command: podwire exec NAME -- CMD");
-  using netns = await openPodwire(input).sandboxes.hold(name, namespaceOf(input));
-  const listeners: (() => void)[] = [];
-  try {
-    const { code } = await runAttachedInside(netns.path, { program, args, inheritEnv: true }, {
-      onSpawn: (child) => {
-        listeners.push(io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => child.kill(signal)));
-        // The terminal sends SIGINT to the whole process group. CMD has got it too, and decides.
-        listeners.push(io.onSignal(["SIGINT"], () => {}));
-      },
-    });
-    return code;
-  } finally {
-    for (const remove of listeners) remove();
-  }
+  const options = { ...namespaceOf(input), infra: input.flag("infra") };
+  await using entry = await openPodwire(input).sandboxes.enter(name, options);
+  using passing = passSignals(io);
+  const { code } = await runAttached({ ...entry.command(program, args), inheritEnv: true }, {
+    onSpawn: ({ pid, kill }) =>
+      passing.to(entry.forks ? (signal) => void signalChildrenOf(pid, signal) : kill),
+  });
+  return code;
+}
+
+/**
+ * Keeps signals until there is a CMD to pass them to: it may be at work, and get a signal, before this process gets the processor
+ * again.
+ */
+function passSignals(io: Io): Disposable & { to(next: (signal: SignalName) => void): void } {
+  const early: SignalName[] = [];
+  let pass: (signal: SignalName) => void = (signal) => early.push(signal);
+  const listeners = [
+    io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => pass(signal)),
+    // The terminal sends SIGINT to the whole process group. CMD has got it too, and decides.
+    io.onSignal(["SIGINT"], () => {}),
+  ];
+  return {
+    to: (next) => {
+      pass = next;
+      for (const signal of early) next(signal);
+    },
+    [Symbol.dispose]: () => {
+      for (const remove of listeners) remove();
+    },
+  };
 }
 
 function namespaceOf(input: CommandInput): { namespace?: string } {

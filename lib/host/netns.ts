@@ -1,5 +1,4 @@
 import { dirname } from "@std/path/posix";
-import { type AttachedOptions, type AttachedOutcome, type AttachedRequest, runAttached } from "./attached.ts";
 import {
   type CommandOutcome,
   type CommandRequest,
@@ -209,15 +208,6 @@ export function runInside(
   { run = runCommand }: Pick<NetnsOptions, "run"> = {},
 ): Promise<CommandOutcome> {
   return run({ ...request, ...enter(path, request) });
-}
-
-/** Runs a program inside a network namespace on the terminal of this process, see {@linkcode runAttached}. */
-export function runAttachedInside(
-  path: string,
-  request: AttachedRequest,
-  options: AttachedOptions = {},
-): Promise<AttachedOutcome> {
-  return runAttached({ ...request, ...enter(path, request) }, options);
 }
 
 function enter(

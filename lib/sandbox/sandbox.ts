@@ -7,11 +7,13 @@ import type { Instrumentation } from "../plugin/instrumentation.ts";
 import type { WantedNetwork } from "../pod/request.ts";
 import { type ConnectOptions, connectSandbox, type DisconnectOptions, disconnectSandbox } from "./connect.ts";
 import { type DisposableSandbox, withRemoval } from "./disposable.ts";
-import { execInNetns, type ExecRequest } from "./exec.ts";
-import { isInState, mayMatch, type SandboxFilter, type SandboxSelection } from "./filter.ts";
+import { type EnterOptions, enterSandbox, type SandboxEntry } from "./enter.ts";
+import { execIn, type ExecRequest } from "./exec.ts";
+import type { SandboxFilter, SandboxSelection } from "./filter.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { holdSandboxNetns } from "./hold.ts";
 import { infraEndDetails, infraState } from "./infra.ts";
+import { listSandboxes, sandboxStates } from "./list.ts";
 import { type PodStatus, podStatus } from "./pod_status.ts";
 import type { SandboxRecord } from "./record.ts";
 import { type RemoveOptions, removeSandbox } from "./remove.ts";
@@ -20,10 +22,11 @@ import type { RunOptions, SandboxRequest } from "./request.ts";
 import { type RunContext, runSandbox } from "./run.ts";
 import { withSandboxLock } from "./sandbox_lock.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
-import { prepareView, type Sandbox, viewSandbox, viewSandboxes } from "./view.ts";
+import { type Sandbox, viewSandbox } from "./view.ts";
 
 export type { ConnectOptions, DisconnectOptions } from "./connect.ts";
 export type { DisposableSandbox } from "./disposable.ts";
+export type { EnterOptions, SandboxEntry } from "./enter.ts";
 export type { ExecRequest } from "./exec.ts";
 export type { FindOptions } from "./find_sandbox.ts";
 export type { RemoveOptions } from "./remove.ts";
@@ -207,43 +210,12 @@ export class Sandboxes {
     filter: SandboxSelection | readonly SandboxSelection[] = {},
     { signal }: CallOptions = {},
   ): Promise<readonly Sandbox[]> {
-    const filters = [filter].flat();
-    return await call({ signal }, async () => {
-      const isWanted = (record: SandboxRecord) => mayMatch(record, filters);
-      const prepare = (record: SandboxRecord) => {
-        if (isWanted(record)) prepareView(record, this.#context);
-      };
-      const records = (await this.#all(await this.#idsFor(filters), prepare)).filter(isWanted);
-      const sandboxes = await viewSandboxes(records, this.#context, signal);
-      return sandboxes.filter((sandbox) => isInState(sandbox, filters));
-    });
+    return await call({ signal }, () => listSandboxes([filter].flat(), this.#context, signal));
   }
 
   /** Returns the state of each sandbox, as {@linkcode Sandboxes.list} does, without the results of its networks. */
   async states({ signal }: CallOptions = {}): Promise<readonly Pick<Sandbox, "state" | "underWay">[]> {
-    const context = {
-      ...this.#context,
-      pods: { networks: () => Promise.resolve([]), networksNow: () => [] },
-      isWhole: false,
-    };
-    return await call({ signal }, async () => viewSandboxes(await this.#all(), context, signal));
-  }
-
-  /** Returns the containers that can match, so that the records of the others need not be read. */
-  async #idsFor(filters: readonly SandboxFilter[]): Promise<readonly string[]> {
-    const { sandboxes } = this.#context;
-    const [name] = filters.flatMap(({ name }) => name ?? []);
-    const ids = name === undefined ? await sandboxes.ids() : await sandboxes.idsNamed(name);
-    return ids.filter((id) => filters.every((filter) => id.startsWith(filter.id ?? "")));
-  }
-
-  async #all(
-    ids?: readonly string[],
-    onRead?: (record: SandboxRecord) => void,
-  ): Promise<readonly SandboxRecord[]> {
-    const { sandboxes, damagedSandboxes } = this.#context;
-    const { records, damaged } = await sandboxes.scan(ids, onRead);
-    return [...records, ...await damagedSandboxes.recordsOf(damaged)];
+    return await call({ signal }, () => sandboxStates(this.#context, signal));
   }
 
   /**
@@ -290,9 +262,39 @@ export class Sandboxes {
   }
 
   /**
-   * Runs a program in the network namespace of a ready sandbox and returns how it ended. The program ends with the signal.
+   * Enters a ready sandbox for programs that take over the terminal. They run in its network namespace, and in a mount
+   * namespace of their own, in which `/etc/hosts` and `/etc/resolv.conf` are those of the sandbox, `/sys` is that of its network
+   * namespace, and the files of `/etc/netns/NAME` are in `/etc`, as with `ip netns exec`. If it has an infra container, they also
+   * run in the process, IPC and UTS namespaces of that. No mount of the host changes.
    *
-   * Permissions: as {@linkcode Sandboxes.hold}, and `--allow-run=nsenter`; needs root.
+   * Permissions: as {@linkcode Sandboxes.hold}, `--allow-run=nsenter`, and `--allow-write` for the state and run directories;
+   * needs root.
+   *
+   * @throws {CniError} as {@linkcode Sandboxes.hold}
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "../runtime/podwire.ts";
+   *
+   * await using entry = await new Podwire().sandboxes.enter("web");
+   * const { program, args } = entry.command("ip", ["addr"]);
+   * await new Deno.Command(program, { args: [...args] }).spawn().status;
+   * ```
+   */
+  async enter(
+    nameOrId: string,
+    { namespace, ...options }: FindOptions & EnterOptions = {},
+  ): Promise<SandboxEntry> {
+    const { signal } = options;
+    const sandbox = await this.get(nameOrId, { namespace, signal });
+    return await call(options, () => enterSandbox(sandbox, options, this.#context));
+  }
+
+  /**
+   * Runs a program in a ready sandbox, as {@linkcode Sandboxes.enter} says, and returns how it ended. The program ends with the
+   * signal.
+   *
+   * Permissions: as {@linkcode Sandboxes.enter}.
    *
    * @throws {CniError} as {@linkcode Sandboxes.hold}. An exit code of the program, and 126 or 127 if it cannot be started, is
    * no error
@@ -307,8 +309,9 @@ export class Sandboxes {
    * ```
    */
   async exec(nameOrId: string, request: ExecRequest, options: FindOptions = {}): Promise<CommandOutcome> {
-    using netns = await this.hold(nameOrId, options);
-    return await call(options, () => execInNetns(netns, request, this.#context, options));
+    const { infra, cwd } = request;
+    await using entry = await this.enter(nameOrId, { ...options, infra, cwd });
+    return await call(options, () => execIn(entry, request, this.#context, options));
   }
 
   /**
