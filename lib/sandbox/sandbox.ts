@@ -9,7 +9,7 @@ import { type ConnectOptions, connectSandbox, type DisconnectOptions, disconnect
 import { type DisposableSandbox, withRemoval } from "./disposable.ts";
 import { type EnterOptions, enterSandbox, type SandboxEntry } from "./enter.ts";
 import { execIn, type ExecRequest } from "./exec.ts";
-import type { SandboxFilter, SandboxSelection } from "./filter.ts";
+import type { SandboxSelection } from "./filter.ts";
 import { type FindOptions, findSandbox } from "./find_sandbox.ts";
 import { holdSandboxNetns } from "./hold.ts";
 import { infraEndDetails, infraState } from "./infra.ts";
