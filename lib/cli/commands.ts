@@ -4,6 +4,7 @@ import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
 import { PORT } from "./port_command.ts";
+import { REPAIR } from "./repair_command.ts";
 import { runOptions } from "./run_options.ts";
 import { SERVE } from "./serve_command.ts";
 
@@ -246,23 +247,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: true,
     load: async () => (await import("./recover.ts")).recover,
   },
-  {
-    name: "repair",
-    summary: "Put back lost rules of sandboxes, and rebuild their damaged records",
-    operands: "[NAME...]",
-    count: [0, Infinity],
-    options: [NAMESPACE, { name: "dry-run", kind: "flag", help: "only print what would be done" }],
-    description: `${NAME_HELP} Without NAME, repairs everything on record.\n` +
-      "What a flush or a reload of the firewall has taken of the rules of built-in plugins (masquerading, published ports,\n" +
-      "firewall, isolation) is put back in one transaction, and packets are forwarded again. Nothing in the namespace of a\n" +
-      "sandbox is touched: connections go on. What plugins on disk made is not repaired: `check` says what is lost.\n" +
-      "A record with one wrong bit is restored completely. Any other is rebuilt from the records of the attachments, the\n" +
-      "namespace and the index of names, and the command prints what is lost. The damaged record is moved aside. Records\n" +
-      "that a newer version of podwire wrote stay as they are. Exits 1 if something could not be repaired.",
-    examples: ["podwire repair --dry-run", "podwire repair web"],
-    needsRoot: true,
-    load: async () => (await import("./repair.ts")).repair,
-  },
+  REPAIR,
   {
     name: "networks",
     summary: "List the files of the configuration directory and how each is used",

@@ -12,7 +12,7 @@ export async function repair(input: CommandInput): Promise<number> {
   const dryRun = input.flag("dry-run");
   const podwire = openPodwire(input);
   const sandbox = input.operands.length === 0 ? undefined : input.operands;
-  const request = { dryRun, sandbox, namespace };
+  const request = { dryRun, links: input.flag("links"), sandbox, namespace };
   const report = await withSignals(io, (signal) => podwire.sandboxes.repair(request, { signal }));
   if (input.flag("json")) io.write(`${printJson(report as unknown as JsonObject, 2)}\n`);
   else {

@@ -166,9 +166,9 @@ function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {
     query: [NAMESPACE],
     answers: { 200: { description: "What was done", schema: schemaOf("RepairReport") } },
     handle: async (request) => {
-      const { dryRun = false } = request.body;
+      const { dryRun = false, links = false } = request.body;
       const { namespace, signal } = placeOf(request);
-      const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, namespace }, { signal });
+      const report = await sandboxes.repair({ sandbox: idOf(request), dryRun, links, namespace }, { signal });
       return { status: 200, json: reportToJson(report) };
     },
   });

@@ -111,7 +111,7 @@ export const GC_BODY = objectOf({}, {
 export const FORGET_BODY = objectOf({ reason: text() }, { ifName: text(), network: text(), dryRun: flag });
 
 /** The body of `POST /v1/sandboxes/{id}/repair`. */
-export const REPAIR_BODY = objectOf({}, { dryRun: flag });
+export const REPAIR_BODY = objectOf({}, { dryRun: flag, links: flag });
 
 /** A body that has no members. */
 export const EMPTY_BODY: Shape<MembersOf<Record<never, never>>> = objectOf({}, {});

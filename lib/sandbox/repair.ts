@@ -16,6 +16,7 @@ import { findSandbox } from "./find_sandbox.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
 import { repairSandbox, type SandboxRecord } from "./record.ts";
+import { repairLinks } from "./repair_links.ts";
 
 /** What {@linkcode Repair.repair} repairs. */
 export interface RepairRequest {
@@ -25,23 +26,31 @@ export interface RepairRequest {
   readonly namespace?: string | undefined;
   /** Whether nothing is changed. @default {false} */
   readonly dryRun?: boolean | undefined;
+  /**
+   * Whether attachments that still fail their CHECK are made anew, by a DEL and an ADD with the same addresses. Their connections
+   * end. @default {false}
+   */
+  readonly links?: boolean | undefined;
 }
 
-/** What can be damaged: records of sandboxes and of attachments, and the rules that the built-in plugins made. */
-export const REPAIR_KINDS = ["sandbox", "attachment", "rules"] as const;
+/**
+ * What can be damaged: records of sandboxes and of attachments, the rules that the built-in plugins made, and the links, addresses
+ * and routes of attachments.
+ */
+export const REPAIR_KINDS = ["sandbox", "attachment", "rules", "links"] as const;
 
 /** One of {@linkcode REPAIR_KINDS}. */
 export type RepairKind = typeof REPAIR_KINDS[number];
 
 /** One thing that was damaged. */
 export interface RepairItem {
-  /** Whether it is the record of a sandbox or of an attachment, or the rules of an attachment. */
+  /** Whether it is the record of a sandbox or of an attachment, or the rules or the links of an attachment. */
   readonly kind: RepairKind;
   /** ID of the sandbox, or of the container of the attachment. */
   readonly containerId: string;
-  /** Network of the attachment whose rules were missing. */
+  /** Network of the attachment, if it is about rules or links. */
   readonly network?: string;
-  /** Interface of the attachment whose rules were missing. */
+  /** Interface of the attachment, if it is about rules or links. */
   readonly ifName?: string;
   /** Path of the damaged record. */
   readonly file?: string;
@@ -98,6 +107,7 @@ export class Repair {
         await this.#repair(id, request, found);
       }
       await this.#repairRules(named, request, found, signal);
+      if (request.links) await this.#repairLinks(named, request, found, signal);
       return found;
     });
   }
@@ -133,6 +143,23 @@ export class Repair {
       const item = { kind: "rules", containerId, network, ifName } as const;
       const why = [...missing, ...error === undefined ? [] : [error.message]].join("; ");
       (error === undefined ? found.repaired : found.kept).push({ ...item, why });
+    }
+  }
+
+  async #repairLinks(
+    containers: readonly string[] | undefined,
+    { dryRun }: RepairRequest,
+    found: Findings,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    for (const id of containers ?? await this.#context.sandboxes.ids()) {
+      signal?.throwIfAborted();
+      await using _lock = await this.#context.locks.containers.hold(id, signal);
+      for (const { why, error, ...key } of await repairLinks(id, { dryRun, signal }, this.#context)) {
+        const item = { kind: "links", ...key } as const;
+        if (error === undefined) found.repaired.push({ ...item, why });
+        else found.kept.push({ ...item, why: `${why}; ${error.message}` });
+      }
     }
   }
 

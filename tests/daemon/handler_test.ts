@@ -68,7 +68,7 @@ Deno.test("each route passes on its path, query and body", async () => {
   assertEquals((await asked("POST", "/v1/attachments/c1/forget", "{}"))[0], 400);
   assertEquals(await asked("POST", "/v1/sandboxes/web/repair?namespace=prod", '{"dryRun": true}'), [
     200,
-    ["repair", { sandbox: "web", dryRun: true, namespace: "prod" }, {}],
+    ["repair", { sandbox: "web", dryRun: true, links: false, namespace: "prod" }, {}],
   ]);
   assertEquals(await asked("POST", "/v1/gc", '{"dryRun": true}'), [200, ["gc", { dryRun: true }, {}]]);
   assertEquals(await asked("POST", "/v1/recover", "{}"), [200, ["recover", {}]]);

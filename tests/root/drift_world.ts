@@ -30,7 +30,7 @@ export function networkOf(backend: Backend, name = "net"): JsonObject {
       {
         ...{ type: "bridge", ...builtin, bridge: `br-${name}`, isGateway: true, hairpinMode: true },
         ...{ ipMasq: true, ipMasqBackend: backend, macspoofchk: true },
-        capabilities: { ips: true },
+        capabilities: { ips: true, mac: true },
         ipam: {
           type: "host-local",
           ranges: [[{ subnet: `${SUBNETS[4]}.0/24` }], [{ subnet: `${SUBNETS[6]}::/64` }]],

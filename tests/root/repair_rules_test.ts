@@ -1,6 +1,8 @@
 // Rules of attachments that a flush or a reload of the firewall takes away, and how they come back.
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Backend, BACKENDS, DriftWorld } from "./drift_world.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { sh } from "./builtin_world.ts";
+import { type Backend, BACKENDS, DriftWorld, networkOf } from "./drift_world.ts";
 import { EchoServer, EchoStream } from "./echo_stream.ts";
 import { need } from "./need.ts";
 
@@ -115,6 +117,40 @@ for (const backend of BACKENDS) {
   });
 }
 
+/** So many ports that no two of them are one range. */
+function scatteredPorts(first: number, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `${first + 2 * index}:${1_000 + index}`);
+}
+
+for (const backend of BACKENDS) {
+  Deno.test({
+    name: `a flush of the rules of 1,000 ports of four pods is repaired in one transaction: ${backend}`,
+    ...NEEDED,
+    fn: async () => {
+      await using world = await DriftWorld.make(backend);
+      const { sandboxes } = world.podwire();
+      for (let index = 0; index < 4; index++) {
+        const publish = scatteredPorts(10_000 + 500 * index, 250);
+        const name = `p${index}`;
+        await sandboxes.run({ id: world.own.id(name), name, networks: [{ name: "net", publish }] });
+      }
+      const rules = await world.rules();
+      await world.machine.sh("nft flush ruleset");
+      world.changes.length = 0;
+      const { repaired } = await sandboxes.repair();
+      assertEquals(repaired.length, 4);
+      // The rules against forged MAC addresses are in nftables in any case.
+      const programs = backend === "nftables" ? ["nft"] : ["ip6tables-restore", "iptables-restore", "nft"];
+      assertEquals(world.changes.map(({ program }) => program).sort(), programs);
+      const ports = world.changes.flatMap(({ lines }) => lines).filter((line) =>
+        /dnat to|DNAT --to/.test(line)
+      );
+      assertEquals(ports.length, 2_000, "both families");
+      assertEquals(await world.rules(), rules);
+    },
+  });
+}
+
 Deno.test({
   name: "a repair makes the host forward again, and names the kernel parameter",
   ...NEEDED,
@@ -147,5 +183,101 @@ Deno.test({
     await world.machine.sh("nft flush ruleset");
     assertEquals(await sandboxes.repair(), { repaired: [], kept: [] });
     assertEquals(await world.machine.sh("nft list ruleset"), "");
+  },
+});
+
+Deno.test({
+  name:
+    "with links an attachment that lost its bridge, its interface, an address or a route is made anew with its addresses",
+  ...NEEDED,
+  fn: async () => {
+    await using world = await DriftWorld.make("nftables");
+    const { sandboxes } = world.podwire();
+    const run = (name: string, publish: readonly string[]) =>
+      sandboxes.run({ id: world.own.id(name), name, networks: [{ name: "net", publish: [...publish] }] });
+    const { netns, ips } = await run("web", ["8080:80"]);
+    await run("other", []);
+    await using _server = await EchoServer.start(netns, "0.0.0.0", 80);
+    const losses: readonly (readonly [script: string, where: string | undefined])[] = [
+      ["ip link del br-net", undefined],
+      ["ip link del eth0", netns],
+      ["ip addr del 10.33.0.2/24 dev eth0", netns],
+      ["ip -6 route del default", netns],
+    ];
+    for (const [script, where] of losses) {
+      await (where === undefined ? world.machine.sh(script) : sh(script, where));
+      const rulesOnly = await sandboxes.repair();
+      assertEquals(
+        [...rulesOnly.repaired, ...rulesOnly.kept].filter(({ kind }) => kind === "links"),
+        [],
+        script,
+      );
+      assertEquals((await sandboxes.check("web")).ready, false, script);
+      const planned = await sandboxes.repair({ dryRun: true, links: true });
+      assertEquals((await sandboxes.check("web")).ready, false, script);
+      const { repaired, kept } = await sandboxes.repair({ links: true });
+      const idsOf = (items: readonly { readonly containerId: string }[]) =>
+        items.map((item) => item.containerId);
+      assertEquals([idsOf(repaired), kept], [idsOf(planned.repaired), []], script);
+      assert(repaired.length > 0 && repaired.every(({ kind }) => kind === "links"), script);
+      for (const name of ["web", "other"]) {
+        assertEquals((await sandboxes.check(name)).reason, undefined, script);
+      }
+      assertEquals((await sandboxes.get("web")).ips, ips, script);
+      await using stream = await EchoStream.open(world.outside, "192.0.2.1", 8080);
+      await stream.say(script);
+      assertEquals(await sandboxes.repair({ links: true }), { repaired: [], kept: [] }, script);
+    }
+  },
+});
+
+Deno.test({
+  name: "an attachment that could not get its addresses again is left as it is, and the reason is said",
+  ...NEEDED,
+  fn: async () => {
+    await using world = await DriftWorld.make("nftables");
+    const list = networkOf("nftables", "plain");
+    const [bridge, ...more] = list.plugins as readonly JsonObject[];
+    await world.network({ ...list, plugins: [{ ...bridge, capabilities: {} }, ...more] });
+    const { sandboxes } = world.podwire();
+    const { netns } = await sandboxes.run({
+      id: world.own.id("web"),
+      name: "web",
+      networks: [{ name: "plain" }],
+    });
+    await sh("ip addr del 10.33.0.2/24 dev eth0", netns);
+    const { repaired, kept } = await sandboxes.repair({ sandbox: "web", links: true });
+    assertEquals(repaired, []);
+    assertMatch(
+      kept[0]?.why ?? "",
+      /does not have the address .*Cannot ask the network "plain" for the same addresses/,
+    );
+    assertEquals((await sandboxes.get("web")).networks.length, 1);
+    assertMatch(await sh("ip link show eth0", netns), /eth0/);
+  },
+});
+
+Deno.test({
+  name:
+    "a sandbox is removed after a flush as if nothing was lost, and the shared rules go with the last one",
+  ...NEEDED,
+  fn: async () => {
+    for (const backend of BACKENDS) {
+      await using world = await DriftWorld.make(backend);
+      const { sandboxes } = world.podwire();
+      const names = ["one", "two", "three"];
+      for (const [index, name] of names.entries()) {
+        const publish = [`${8080 + index}:80`];
+        await sandboxes.run({ id: world.own.id(name), name, networks: [{ name: "net", publish }] });
+      }
+      await world.machine.sh("nft flush ruleset");
+      assertEquals(await sandboxes.remove("one"), []);
+      await sandboxes.repair();
+      for (const name of ["two", "three"]) assertEquals((await sandboxes.check(name)).reason, undefined);
+      assertEquals(await sandboxes.remove("two"), []);
+      assertEquals((await sandboxes.check("three")).reason, undefined, "the shared rules are there");
+      await world.machine.sh("nft flush ruleset");
+      assertEquals(await sandboxes.remove("three"), []);
+    }
   },
 });
