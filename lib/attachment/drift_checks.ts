@@ -3,6 +3,7 @@ import { type Clock, systemClock } from "../async/clock.ts";
 import { KeyedTimers } from "../async/keyed_timers.ts";
 import { repeat } from "../async/repeat.ts";
 import { Semaphore } from "../async/semaphore.ts";
+import type { NetworkConfigList } from "../cni/config.ts";
 import { isArray, isObject, member } from "../cni/json.ts";
 import { atLeast } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
@@ -20,6 +21,8 @@ export interface DriftChecksOptions {
   readonly store: Pick<AttachmentStore, "all" | "read">;
   readonly locks: Pick<Locks, "containers">;
   readonly drifts: Drifts;
+  /** Whether a CHECK of these plugins may be repeated. */
+  readonly mayCheckAgain: (list: NetworkConfigList, signal: AbortSignal) => Promise<boolean>;
   readonly log: Logger;
   /** Milliseconds between two rounds over all attachments; 0 for none. */
   readonly intervalMs: number;
@@ -124,6 +127,7 @@ export class DriftChecks implements AsyncDisposable {
     const list = listOnRecord(record);
     if (list.disableCheck || !atLeast(list.cniVersion, "0.4.0")) return undefined;
     try {
+      if (!await this.#options.mayCheckAgain(list, signal)) return undefined;
       await this.#options.attachments.check(list, { ...record, args: record.cniArgs }, { signal });
       return undefined;
     } catch (error) {

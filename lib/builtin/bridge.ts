@@ -11,6 +11,7 @@ import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import type { Cidr } from "../cni/address.ts";
 import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
+import { checkIpam } from "./check_ipam.ts";
 import type { Host } from "./host.ts";
 import { attachmentComment } from "./attachment_tag.ts";
 import { bridgeAddresses, checkBridge } from "./bridge_check.ts";
@@ -255,7 +256,7 @@ async function gc(request: PluginRequest): Promise<void> {
 async function check(request: PluginRequest): Promise<void> {
   refuseUnknownArgs(request.args, ["MAC"]);
   const config = readBridgeConfig(request.config, request.args);
-  if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "CHECK");
+  await checkIpam(request, config.ipamType);
   await checkBridge(hostOf(request), config, request);
 }
 

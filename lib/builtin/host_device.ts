@@ -3,6 +3,7 @@ import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
+import { checkIpam } from "./check_ipam.ts";
 import { containerOperations, type ContainerPlan, enableIpv6Sysctls, needCidr } from "./container_plan.ts";
 import { freeAddresses, freeThroughLink } from "./free_addresses.ts";
 import { checkHostDevice } from "./host_device_check.ts";
@@ -90,7 +91,7 @@ function resultOf(
 
 async function check(request: PluginRequest): Promise<void> {
   const config = readHostDeviceConfig(request.config);
-  if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "CHECK");
+  await checkIpam(request, config.ipamType);
   await checkHostDevice(request);
 }
 

@@ -4,6 +4,7 @@ import type { LinkInfo } from "../host/link_info.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { checkAttachedLink } from "./attached_link_check.ts";
+import { checkIpam } from "./check_ipam.ts";
 import { announcingSysctls, attachLink, collectLinks, detachLink } from "./link_attachment.ts";
 import { readLinkTeardown } from "./link_config.ts";
 import { type MacvlanConfig, readMacvlanConfig } from "./macvlan_config.ts";
@@ -43,7 +44,7 @@ async function del(request: PluginRequest): Promise<void> {
 
 async function check(request: PluginRequest): Promise<void> {
   const config = read(request);
-  if (config.ipamType !== "") await request.delegate(config.ipamType, request.config, "CHECK");
+  await checkIpam(request, config.ipamType);
   const { mode, mtu } = config;
   await checkAttachedLink(request, { kind: "macvlan", mode, mtu, on: config });
 }

@@ -10,6 +10,7 @@ import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { attachmentComment } from "./attachment_tag.ts";
+import { checkIpam } from "./check_ipam.ts";
 import { enableIpv6Sysctls, forwardingSysctls } from "./container_plan.ts";
 import { readPairTeardown } from "./pair_config.ts";
 import {
@@ -131,7 +132,7 @@ async function del(request: PluginRequest): Promise<void> {
 
 async function check(request: PluginRequest): Promise<void> {
   const config = readPtpConfig(request.config);
-  await request.delegate(config.ipamType, request.config, "CHECK");
+  await checkIpam(request, config.ipamType);
   await checkPtp(hostOf(request), config, request);
 }
 

@@ -1,9 +1,10 @@
 import { delay } from "../async/wait.ts";
 import { CniError } from "../cni/error.ts";
-import type { CommandRequest, RunCommand } from "../host/command.ts";
+import type { RunCommand } from "../host/command.ts";
 import type { Logger } from "../host/log.ts";
 import type { RunningPrograms } from "../host/running_programs.ts";
 import { hasListener, removeDeadSocket } from "../host/unix_listener.ts";
+import { keepsLeases } from "../plugin/dhcp.ts";
 import { pluginStartError } from "../plugin/start_error.ts";
 
 /** What a running daemon is noted as, so that the next podwire finds the one of a podwire that was killed. */
@@ -35,7 +36,6 @@ const STARTED_MS = 10_000;
 const POLL_MS = 20;
 /** Before the caller's time is over, so that it gets the daemon's own word. */
 const MARGIN_MS = 5_000;
-const HELP_MS = 5_000;
 
 /**
  * Starts the daemon, and waits until it listens. A socket that a dead process has left is removed first: with it, the daemon
@@ -62,7 +62,10 @@ export async function startDhcpDaemon(
     log.info(`dhcp: ${last}`, { socket });
   };
   const env = { PATH: searchPath };
-  const args = ["daemon", "-socketpath", socket, ...await limitsOf(path, leaseMs, { run, env, signal })];
+  const limit = `${Math.max(leaseMs - MARGIN_MS, leaseMs / 2)}ms`;
+  // The releases that can be kept from trying for longer than the caller waits.
+  const limits = await keepsLeases(path, { run, env, signal }) ? ["-resendtimeout", limit] : [];
+  const args = ["daemon", "-socketpath", socket, ...limits];
   const noting = running.noting(run, { subject: socket, task: TASK });
   const request = { program: path, args, env, keepOutput: false, signal: stop.signal, onStderrLine };
   const ended = noting({ ...request, onStart: started.resolve }).then(() => {}, started.reject);
@@ -91,21 +94,6 @@ export async function startDhcpDaemon(
 /** Ends the daemons of a podwire that was killed: what they print leads to nothing any more, and ends them sooner or later. */
 export async function endAbandonedDaemons(running: RunningPrograms, signal: AbortSignal): Promise<void> {
   await running.endAbandoned(({ task }) => task === TASK, signal);
-}
-
-/** Newer releases can be kept from trying for longer than the caller waits; `-h` prints the flags that there are. */
-async function limitsOf(
-  path: string,
-  leaseMs: number,
-  { run, ...how }: Pick<CommandRequest, "env" | "signal"> & { readonly run: RunCommand },
-): Promise<readonly string[]> {
-  const signal = AbortSignal.any([
-    ...how.signal === undefined ? [] : [how.signal],
-    AbortSignal.timeout(HELP_MS),
-  ]);
-  const { stdout, stderr } = await run({ ...how, program: path, args: ["daemon", "-h"], signal });
-  if (!/^\s*-resendtimeout\b/m.test(`${stdout}${stderr}`)) return [];
-  return ["-resendtimeout", `${Math.max(leaseMs - MARGIN_MS, leaseMs / 2)}ms`];
 }
 
 async function listening(

@@ -24,6 +24,8 @@ export interface DaemonWatchOptions extends Omit<DhcpDaemonOptions, "path" | "so
 /** A daemon that ended sooner is not started again at once. */
 const STABLE_MS = 60_000;
 const POLL_MS = 100;
+/** A connection that ends sooner is not one to a daemon that runs. */
+const STEADY_MS = 100;
 /** The end of a process is known a moment after that of its connections. */
 const ENDED_MS = 5_000;
 
@@ -39,6 +41,8 @@ export class DaemonWatch {
   /** Number of daemons in a row that could not be started, or ended soon. */
   #failures = 0;
   #lastReason = "";
+  /** Whether the next daemon begins under these eyes. */
+  #isNew = false;
 
   constructor(socket: string, options: DaemonWatchOptions) {
     this.#socket = socket;
@@ -73,10 +77,17 @@ export class DaemonWatch {
       return true;
     }
     const since = performance.now();
+    // A process that is being killed still accepts connections for a moment.
+    if (await settled(connection.closed.then(() => true), STEADY_MS)) {
+      this.#failures++;
+      return false;
+    }
     this.#lastReason = "";
     onBegun();
     const over = new AbortController();
-    const renewing = this.#options.leases.renew(socket, AbortSignal.any([signal, over.signal]));
+    const either = AbortSignal.any([signal, over.signal]);
+    const renewing = this.#options.leases.renew(socket, { isNew: this.#isNew, signal: either });
+    this.#isNew = true;
     try {
       await abortable(connection.closed, signal);
     } finally {
@@ -99,6 +110,7 @@ export class DaemonWatch {
     this.#own = undefined;
     const path = await executable();
     this.#own = await startDhcpDaemon({ ...this.#options, path, socket }, signal);
+    this.#isNew = true;
     const { pid } = this.#own;
     log.info("started the DHCP daemon", { socket, pid, program: path });
     onEvent({ socket, event: "daemon-started", pid });

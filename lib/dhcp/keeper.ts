@@ -1,7 +1,7 @@
 import type { CatalogSource } from "../catalog/source.ts";
 import { CniError } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { DHCP } from "../plugin/dhcp.ts";
+import { DHCP, keepsLeases } from "../plugin/dhcp.ts";
 import { endAbandonedDaemons } from "./daemon_program.ts";
 import { DaemonWatch, type DaemonWatchOptions } from "./daemon_watch.ts";
 import { dhcpSocketsOf, leasesOf } from "./lease.ts";
@@ -9,7 +9,9 @@ import { Leases, type LeasesOptions } from "./leases.ts";
 
 /** Options of {@linkcode DhcpKeeper}. */
 export interface DhcpKeeperOptions
-  extends LeasesOptions, Pick<DaemonWatchOptions, "searchPath" | "run" | "running" | "returnMs"> {
+  extends
+    Omit<LeasesOptions, "keepsLeases">,
+    Pick<DaemonWatchOptions, "searchPath" | "run" | "running" | "returnMs"> {
   /** The networks. */
   readonly source: CatalogSource;
 }
@@ -43,7 +45,12 @@ export class DhcpKeeper implements AsyncDisposable {
 
   private constructor(options: DhcpKeeperOptions) {
     this.#options = options;
-    this.#leases = new Leases(options);
+    const { run, searchPath } = options;
+    this.#leases = new Leases({
+      ...options,
+      keepsLeases: async (signal) =>
+        await keepsLeases(await this.#executable(), { run, env: { PATH: searchPath }, signal }),
+    });
   }
 
   /** Starts what is needed now, and returns when it listens or cannot be started; goes on until disposed of. */

@@ -3,6 +3,7 @@ import { inParallel } from "../async/parallel.ts";
 import { delay } from "../async/wait.ts";
 import { isCniError } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import { statOf } from "../host/file.ts";
 import type { Logger, LogLevel } from "../host/log.ts";
 import { Deadline, type Timeouts } from "../plugin/deadline.ts";
 import { DHCP } from "../plugin/dhcp.ts";
@@ -20,8 +21,17 @@ export interface LeasesOptions {
   readonly timeouts: Timeouts;
   /** Whether a path still leads to the network namespace of an attachment. */
   readonly isInNetns: (record: AttachmentRecord, path: string) => Promise<boolean>;
+  /** Whether a lease that the daemon has stays as it is if it is asked for it again. */
+  readonly keepsLeases: (signal: AbortSignal) => Promise<boolean>;
   readonly log: Logger;
   readonly onEvent: (event: DhcpEvent) => void;
+}
+
+/** Options of {@linkcode Leases.renew}. */
+export interface RenewOptions {
+  /** Whether the daemon began while podwire watched: then it knows no lease. */
+  readonly isNew: boolean;
+  readonly signal: AbortSignal;
 }
 
 /** Each one is a program that waits for a server. */
@@ -51,13 +61,16 @@ export class Leases {
   /**
    * Asks the daemon at a socket for all leases that attachments need, each again and again until it has it. Resolves when it
    * has all, or when the signal fires.
+   *
+   * A daemon that was there before may have them. If asking twice does harm, it is asked only for those that are older than its
+   * socket.
    */
-  async renew(socket: string, signal: AbortSignal): Promise<void> {
+  async renew(socket: string, { isNew, signal }: RenewOptions): Promise<void> {
     const { log } = this.#options;
     let pending: readonly Pending[] | undefined;
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
-        pending = await this.#pass(await this.#wanted(socket, pending), signal);
+        pending = await this.#pass(pending ?? await this.#wanted(socket, { isNew, signal }), signal);
         if (pending.length === 0) return;
       } catch (error) {
         if (signal.aborted) return;
@@ -67,20 +80,13 @@ export class Leases {
     }
   }
 
-  /** What still needs a lease: all attachments at first, then those without one that are still attached. */
-  async #wanted(
-    socket: string,
-    pending: readonly Pending[] | undefined,
-  ): Promise<readonly Pending[]> {
-    const { store } = this.#options;
-    if (pending === undefined) {
-      const leases = (await store.all()).flatMap(leasesOf).filter((lease) => lease.socket === socket);
-      return leases.map((lease) => ({ lease, reason: "", isStuck: false }));
-    }
-    const isAttached = await Promise.all(
-      pending.map(async ({ lease }) => (await store.read(lease.record))?.state === "attached"),
-    );
-    return pending.filter((_, index) => isAttached[index]);
+  async #wanted(socket: string, { isNew, signal }: RenewOptions): Promise<readonly Pending[]> {
+    const { store, keepsLeases } = this.#options;
+    const leases = (await store.all()).flatMap(leasesOf).filter((lease) => lease.socket === socket);
+    const mayAskTwice = isNew || leases.length === 0 || await keepsLeases(signal);
+    const began = mayAskTwice ? Infinity : (await statOf(socket))?.mtimeMs ?? Infinity;
+    return leases.filter(({ record }) => Date.parse(record.since) < began)
+      .map((lease) => ({ lease, reason: "", isStuck: false }));
   }
 
   /** Asks for each once; returns those that are without a lease. */
@@ -93,6 +99,8 @@ export class Leases {
     const { timeouts, isInNetns, store } = this.#options;
     const { lease } = last;
     const { record } = lease;
+    // Meanwhile, the attachment may have been removed.
+    if ((await store.read(record))?.state !== "attached") return undefined;
     if (!await isInNetns(record, record.netns)) return undefined;
     try {
       if (last.isStuck) await this.#call(lease, "DEL", timeouts.DEL, signal);

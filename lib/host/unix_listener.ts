@@ -1,9 +1,14 @@
+import { delay } from "../async/wait.ts";
+
 /** The errors if no process listens at a path: the file is missing, or is not a socket in use. */
 const NO_LISTENER = [
   Deno.errors.NotFound,
   Deno.errors.NotADirectory,
   Deno.errors.ConnectionRefused,
 ] as const;
+
+/** Between the moments at which a process makes its socket and listens at it, no connection is possible. */
+const STARTING_MS = 200;
 
 /** An open connection, through which nothing is sent. */
 export interface OpenConnection extends Disposable {
@@ -70,6 +75,8 @@ async function readToEnd(connection: Deno.UnixConn): Promise<void> {
 export async function removeDeadSocket(path: string): Promise<boolean> {
   const dead = await socketAt(path);
   if (dead === undefined || await hasListener(path)) return false;
+  await delay(STARTING_MS);
+  if (await hasListener(path)) return false;
   const there = await socketAt(path);
   if (there?.dev !== dead.dev || there.ino !== dead.ino) return false;
   await Deno.remove(path);

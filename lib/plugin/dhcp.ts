@@ -1,6 +1,7 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, member } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
+import type { CommandRequest, RunCommand } from "../host/command.ts";
 import { hasListener } from "../host/unix_listener.ts";
 
 /** The type of the IPAM plugin that asks a DHCP server. Its daemon holds the leases, and the executable is its client. */
@@ -37,6 +38,24 @@ export async function requireDhcpDaemon(config: JsonObject): Promise<void> {
     details: "it keeps the leases of the network, and renews them",
     hint: HINT,
   });
+}
+
+const HELP_MS = 5_000;
+
+/**
+ * Whether the daemon of an executable lets a lease be that it has, if it is asked for it again. Older releases (1.1.1) begin a second
+ * one, which they renew for ever, also after a DEL. Releases that have the flag `-resendtimeout` (1.6) surely do not.
+ *
+ * Permissions: `--allow-run` of the executable.
+ */
+export async function keepsLeases(
+  path: string,
+  { run, env, signal }: Pick<CommandRequest, "env" | "signal"> & { readonly run: RunCommand },
+): Promise<boolean> {
+  const limit = AbortSignal.timeout(HELP_MS);
+  const either = signal === undefined ? limit : AbortSignal.any([signal, limit]);
+  const { stdout, stderr } = await run({ program: path, args: ["daemon", "-h"], env, signal: either });
+  return /^\s*-resendtimeout\b/m.test(`${stdout}${stderr}`);
 }
 
 /** What the original says if its daemon could not get a lease. */

@@ -1,5 +1,6 @@
 import { DriftChecks } from "../attachment/drift_checks.ts";
 import { type Drift, type DriftChange, Drifts } from "../attachment/drifts.ts";
+import { mayCheckAgain } from "../attachment/repeated_check.ts";
 import { RuleWatch } from "../attachment/rule_watch.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
@@ -30,13 +31,16 @@ export class DriftWatch implements AsyncDisposable {
   #following: Promise<unknown> = Promise.resolve();
 
   private constructor(
-    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "sandboxContext">,
+    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "runner" | "sandboxContext">,
     { repairRules: repairs = true, checkIntervalMs: intervalMs = 0 }: DriftOptions,
   ) {
-    const { rules, sandboxContext: { run, log } } = context;
+    const { rules, runner, sandboxContext: { run, log } } = context;
     const drifts = this.#drifts;
     this.#context = context;
-    this.#checks = new DriftChecks({ ...context, drifts, log, intervalMs });
+    this.#checks = new DriftChecks({
+      ...{ ...context, drifts, log, intervalMs },
+      mayCheckAgain: (list, signal) => mayCheckAgain(list, { runner, run }, signal),
+    });
     this.#subscriptions.use(drifts.onChange((change) => this.#follow(change)));
     const watch = watchNetwork(run)((event) => this.#take(event));
     if (watch !== undefined) this.#subscriptions.use(watch);
@@ -46,7 +50,7 @@ export class DriftWatch implements AsyncDisposable {
 
   /** Begins to watch; the first look at the rules is made at once. */
   static start(
-    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "sandboxContext">,
+    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "runner" | "sandboxContext">,
     options: DriftOptions,
   ): DriftWatch {
     const watch = new DriftWatch(context, options);

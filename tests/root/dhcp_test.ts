@@ -1,7 +1,14 @@
 // Addresses of a real DHCP server, by the plugin `dhcp` and its daemon, which `podwire serve` keeps running.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { mayCheckAgain } from "../../lib/attachment/repeated_check.ts";
+import { builtins } from "../../lib/builtin/mod.ts";
+import { parseConfigList } from "../../lib/cni/config.ts";
+import type { JsonObject } from "../../lib/cni/json.ts";
+import { runCommand } from "../../lib/host/command.ts";
 import { streamOverUnix } from "../../lib/host/http_over_unix.ts";
 import { DHCP_SOCKET } from "../../lib/plugin/dhcp.ts";
+import { PluginRunner } from "../../lib/plugin/exec.ts";
+import type { BuiltinPolicy } from "../../lib/plugin/locate.ts";
 import { leaveDeadSocket } from "../dead_socket.ts";
 import { isThere, sh, until } from "./binary_world.ts";
 import { DaemonProcess } from "./daemon_world.ts";
@@ -16,6 +23,7 @@ import {
   leased,
   leases,
 } from "./dhcp_world.ts";
+import { need } from "./need.ts";
 import { RELEASES } from "./plugins_world.ts";
 
 dhcpTest(
@@ -34,10 +42,11 @@ dhcpTest(
     const lease = { mac: "02:00:00:00:00:77", address, host: "web", isOver: false };
     assertEquals(await server.leaseOf(address), lease);
     await until("it is renewed", async () => await server.confirmed(address) > 2);
-    await world.done(["check", "web"]);
+    for (let round = 0; round < 3; round++) await world.done(["check", "web"]);
     await world.done(["rm", "-f", "web"]);
     assert(await server.isReleased(address, release));
-    await daemon.end();
+    const log = await daemon.end();
+    assertEquals(log.filter(({ msg }) => /^dhcp: .*acquiring lease$/.test(String(msg))).length, 1);
     assertEquals(await dhcpDaemons(world), []);
     assertEquals(await isThere(dhcpSocket(world)), false);
   },
@@ -127,6 +136,42 @@ dhcpTest(
     assert(await server.isReleased(address, release));
     foreign.kill("SIGKILL");
     await foreign.status;
+  },
+);
+
+dhcpTest(
+  "a DHCP daemon that was there before serve is asked for what it cannot know, and for nothing twice",
+  async (world, _server, release) => {
+    const socket = dhcpSocket(world);
+    const program = `${RELEASES[release].folder}/dhcp`;
+    const log = `${world.dir}/dhcp.log`;
+    const start = async () => {
+      const args = ["-c", 'exec "$@" 2>>"$0"', log, program, "daemon", "-socketpath", socket];
+      const child = new Deno.Command("sh", { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
+      await until("it listens", async () => await isThere(socket));
+      return child;
+    };
+    const end = async (child: Deno.ChildProcess) => {
+      child.kill("SIGKILL");
+      await child.status;
+      await Deno.remove(socket);
+    };
+    const first = await start();
+    await leased(world, "old");
+    await end(first);
+    const second = await start();
+    await leased(world, "new");
+    await using daemon = await DaemonProcess.start(world);
+    // To ask an older release for a lease that it has begins another one.
+    const asked = release === "1.1.1" ? 1 : 2;
+    await until("it is asked", async () => await leases(daemon, "renewed") === asked);
+    for (const name of ["old", "new"]) await world.done(["rm", "-f", name]);
+    const lines = (await Deno.readTextFile(log)).split("\n");
+    const acquired = (name: string) =>
+      lines.filter((line) => line.includes(` ${world.id(name)}/`) && line.endsWith("acquiring lease")).length;
+    assertEquals({ old: acquired("old"), new: acquired("new") }, { old: 2, new: 1 });
+    await daemon.end();
+    await end(second);
   },
 );
 
@@ -357,6 +402,32 @@ dhcpTest(
   },
   { releases: ["1.9.1"] },
 );
+
+for (const release of ["1.1.1", "1.9.1"] as const) {
+  const { folder, needs } = RELEASES[release];
+  Deno.test({
+    name: `a CHECK is not repeated by itself if each one begins another lease: plugins ${release}`,
+    ...need(needs),
+    fn: async () => {
+      const { signal } = new AbortController();
+      const mayRepeat = async (builtinPolicy: BuiltinPolicy, ipam: JsonObject) => {
+        const plugins = [{ type: "bridge", ipam }];
+        const list = parseConfigList(JSON.stringify({ cniVersion: "1.0.0", name: "n", plugins }));
+        const runner = new PluginRunner({
+          pluginDirs: [folder],
+          builtins,
+          builtinPolicy,
+          allowUnsafeFiles: true,
+        });
+        return await mayCheckAgain(list, { runner, run: runCommand }, signal);
+      };
+      assertEquals(await mayRepeat("off", { type: "dhcp" }), release === "1.9.1");
+      assertEquals(await mayRepeat("off", { type: "host-local" }), true);
+      // The built-in plugin does not call it.
+      assertEquals(await mayRepeat("prefer", { type: "dhcp" }), true);
+    },
+  });
+}
 
 /** Subscribes to the events, and returns what waits for the next ones about DHCP, of that number. */
 async function eventsOf(daemon: DaemonProcess, count: number): Promise<() => Promise<readonly unknown[]>> {
