@@ -3,6 +3,7 @@ import type { NetworkSettings } from "../pod/request.ts";
 import { type Setting, type SettingTable, valueOf } from "../pod/setting.ts";
 import { SETTINGS } from "../pod/settings.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
+import type { PortSpan } from "../state/automatic_ports.ts";
 import type { CommandInput, OptionSpec } from "./command.ts";
 
 /** The members of a sandbox beside its settings, each its own word of `--allow-annotation`. */
@@ -35,15 +36,9 @@ function argWord(key: string, table: SettingTable): string | undefined {
 /** What authors of containers may ask for: the author of an annotation need not be the administrator of the host. */
 export interface HookRules {
   readonly words: ReadonlySet<string>;
-  readonly hostPorts: readonly PortRange[];
+  readonly hostPorts: readonly PortSpan[];
   /** @default all */
   readonly networks?: ReadonlySet<string>;
-}
-
-/** From the first to the last, both included. */
-interface PortRange {
-  readonly first: number;
-  readonly last: number;
 }
 
 /** Returns the options of the hook that allow something, which are part of the command line in the hook's file. */
@@ -146,7 +141,7 @@ function requirePermission({ permission }: Setting, value: unknown, rules: HookR
   if ("word" in permission) {
     if (permission.isHarmless?.(value) !== true) requireWord(permission.word, rules);
   } else {
-    for (const port of permission.hostPorts(value)) requirePort(port, rules);
+    for (const ports of permission.hostPorts(value)) requirePorts(ports, rules);
   }
 }
 
@@ -172,16 +167,25 @@ function requireWord(word: string, { words }: HookRules): void {
   throw refused(`its hook does not allow annotations to ask for "${word}"`, `--allow-annotation ${word}`);
 }
 
-function requirePort(port: number, { hostPorts }: HookRules): void {
-  if (hostPorts.some(({ first, last }) => port >= first && port <= last)) return;
-  const ranges = hostPorts.map(({ first, last }) => first === last ? `${first}` : `${first}-${last}`).join(
-    ", ",
-  );
+/** Of ports of which one is chosen all have to be allowed. */
+function requirePorts({ first, last }: PortSpan, { hostPorts }: HookRules): void {
+  let next = first;
+  // Each range that has the next port moves on, so that ranges may be next to each other.
+  for (const range of hostPorts.toSorted((a, b) => a.first - b.first)) {
+    if (range.first <= next && next <= range.last) next = range.last + 1;
+  }
+  if (next > last) return;
+  const ranges = hostPorts.map(rangeText).join(", ");
   const allowed = ranges === "" ? "no host ports" : `the host ports ${ranges} only`;
+  const wanted = rangeText({ first, last });
   throw refused(
-    `its hook allows ${allowed}, and an annotation asks for ${port}`,
-    `--allow-host-ports ${port}`,
+    `its hook allows ${allowed}, and an annotation asks for ${wanted}`,
+    `--allow-host-ports ${wanted}`,
   );
+}
+
+function rangeText({ first, last }: PortSpan): string {
+  return first === last ? `${first}` : `${first}-${last}`;
 }
 
 function refused(problem: string, option: string): CniError {
@@ -190,7 +194,7 @@ function refused(problem: string, option: string): CniError {
   });
 }
 
-function portRange(text: string): PortRange {
+function portRange(text: string): PortSpan {
   const [, from, to] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? [];
   const range = { first: Number(from), last: Number(to ?? from) };
   if (range.first >= 1 && range.first <= range.last && range.last <= 65_535) return range;

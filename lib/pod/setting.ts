@@ -1,6 +1,7 @@
 import { CniError, type CniErrorOptions } from "../cni/error.ts";
 import type { Json } from "../cni/json.ts";
 import type { Shape } from "../cni/shape.ts";
+import type { PortSpan } from "../state/automatic_ports.ts";
 import type { NetworkSettings, WantedNetwork } from "./pod_request.ts";
 
 /** Makes the error for a text that cannot be read. */
@@ -86,7 +87,7 @@ export type SettingPermission<T> =
   }
   | {
     /** The ports of the host that it takes, which `--allow-host-ports` allows by number. */
-    hostPorts(value: T): readonly number[];
+    hostPorts(value: T): readonly PortSpan[];
   };
 
 /** One network setting: all that any part of the program has to know about it. */

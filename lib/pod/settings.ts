@@ -48,12 +48,6 @@ import {
   portMappings,
 } from "./setting_text.ts";
 
-/** All of which one may be chosen. */
-const AUTOMATIC = Array.from(
-  { length: AUTOMATIC_PORTS.last - AUTOMATIC_PORTS.first + 1 },
-  (_, at) => AUTOMATIC_PORTS.first + at,
-);
-
 /**
  * The network settings. The flags of `run`, the keys of `--network`, their help and completion, the annotations of the
  * OCI hook and its permissions, the requests to the daemon and their OpenAPI schemas, and the arguments of the plugins
@@ -85,7 +79,7 @@ export const SETTINGS = {
     permission: {
       hostPorts: (ports) =>
         ports.flatMap((port) => anyPortMappings(port, refuseFrom("publish"))).flatMap(({ hostPort }) =>
-          hostPort === "auto" ? AUTOMATIC : [hostPort]
+          hostPort === "auto" ? [AUTOMATIC_PORTS] : [{ first: hostPort, last: hostPort }]
         ),
     },
   },

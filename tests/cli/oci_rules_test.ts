@@ -77,6 +77,15 @@ Deno.test("host ports must be in the allowed ranges, however they are requested"
     none.stderr,
     /its hook allows no host ports, and an annotation asks for 22: --allow-host-ports 22/,
   );
+  for (const allowed of ["20000-29998", "20000-24000,24002-29999"]) {
+    assertMatch(
+      (await callHook(ports(":80"), `--allow-host-ports=${allowed}`)).stderr,
+      /an annotation asks for 20000-29999: --allow-host-ports 20000-29999/,
+    );
+  }
+  for (const allowed of ["20000-29999", "25001-40000,1-25000"]) {
+    assertMatch((await callHook(ports(":80"), `--allow-host-ports=${allowed}`)).stderr, isAllowed);
+  }
   const ranges = ["--allow-host-ports=8000-8002,443", "--allow-host-ports=9000"];
   for (const port of [8000, 8002, 443, 9000]) {
     assertMatch((await callHook(ports(`${port}:80`), ...ranges)).stderr, isAllowed);
