@@ -212,6 +212,31 @@ Deno.test({
 
 Deno.test({
   name:
+    "bridge: with removeEmptyBridge the gateway of a VLAN and the bridge go with the last port, also after a failed ADD",
+  ...NEEDS,
+  fn: inVlanWorld(async (world) => {
+    const bridge = bridgeOf(world);
+    const more = { vlan: 100, isGateway: true, removeEmptyBridge: true };
+    const call = callOf(world, await world.netns("a"), "a", more);
+    const links = async () => await sh(`ip -o link show | grep -F ${bridge} || :`);
+    assertDone(await OURS({ ...call, verb: "ADD" }));
+    assertStringIncludes(await links(), `${bridge}.100`);
+    assertDone(await OURS({ ...call, verb: "DEL" }));
+    assertEquals(await links(), "");
+    assertDone(await OURS({ ...call, verb: "ADD" }));
+    await sh(`ip addr flush dev ${bridge}.100; ip addr add 10.9.9.9/24 dev ${bridge}.100`);
+    const other = callOf(world, await world.netns("b"), "b", more);
+    const refused = await OURS({ ...other, verb: "ADD" });
+    assertStringIncludes(refused.document?.msg, `"${bridge}.100" already has an IP address different from`);
+    assertEquals((await sh("ip -o link show", other.netns)).trim().split("\n").length, 1);
+    assertStringIncludes(await links(), `${bridge}.100`);
+    assertDone(await OURS({ ...call, verb: "DEL" }));
+    assertEquals(await links(), "");
+  }),
+});
+
+Deno.test({
+  name:
     "bridge: a gateway that an interrupted ADD has left unfinished is replaced, and one that is down comes up",
   ...NEEDS,
   fn: inVlanWorld(async (world) => {
