@@ -1,5 +1,5 @@
 /** The daemon with its CRI socket, and a client of it that is not ours. */
-import type { BinaryWorld } from "../root/binary_world.ts";
+import { type BinaryWorld, isThere, until } from "../root/binary_world.ts";
 import { DaemonProcess } from "../root/daemon_world.ts";
 import type { Component } from "../root/need.ts";
 import { GrpcClient } from "./grpc_client.ts";
@@ -18,9 +18,12 @@ export interface CriDaemon extends AsyncDisposable {
 export async function startCri(
   world: Pick<BinaryWorld, "dir" | "start">,
   args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<CriDaemon> {
   const socket = `${world.dir}/run/cri.sock`;
-  const daemon = await DaemonProcess.start(world, [`--cri=${socket}`, "--builtin=prefer", ...args]);
+  const daemon = await DaemonProcess.start(world, [`--cri=${socket}`, "--builtin=prefer", ...args], env);
+  // It serves HTTP a moment before.
+  await until("the CRI is served", () => isThere(socket));
   const client = GrpcClient.start(socket);
   return {
     daemon,

@@ -9,7 +9,10 @@ import { until } from "../until.ts";
 import { podConfig } from "./cri_world.ts";
 import { GrpcClient } from "./grpc_client.ts";
 
-const ignore = missing(["node", "grpc-js", "cri-api"]).length > 0;
+// A Node that was fetched for the tests is only on their machine, see machine.sh.
+const hasNode = await new Deno.Command("node", { args: ["--version"], stdin: "null" }).output()
+  .then(({ success }) => success, () => false);
+const ignore = !hasNode || missing(["grpc-js", "cri-api"]).length > 0;
 
 /** What the fake runtime was asked for. */
 interface Asked {

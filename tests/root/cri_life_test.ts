@@ -2,9 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { CRI_CLIENT, podConfig, startCri, worldWithNetwork } from "../cri/cri_world.ts";
-import { GrpcClient } from "../cri/grpc_client.ts";
+import type { GrpcClient } from "../cri/grpc_client.ts";
 import { binaryTest, sh, SYSTEM_PATH, until } from "./binary_world.ts";
-import { DaemonProcess, leftIn } from "./daemon_world.ts";
+import { leftIn } from "./daemon_world.ts";
 import { CATATONIT, RUNC } from "./need.ts";
 
 /** A plugin that hangs in its ADD until it is ended, and otherwise ends at once. */
@@ -97,11 +97,8 @@ binaryTest(
   async (world) => {
     await worldWithNetwork(world);
     const path = `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}`;
-    const socket = `${world.dir}/run/cri.sock`;
-    await using daemon = await DaemonProcess.start(world, [`--cri=${socket}`, "--builtin=prefer"], {
-      PATH: path,
-    });
-    await using client = GrpcClient.start(socket);
+    await using cri = await startCri(world, [], { PATH: path });
+    const { client, daemon } = cri;
     const linux = { security_context: { namespace_options: { network: "POD", pid: "POD", ipc: "POD" } } };
     const { pod_sandbox_id: id } = await client.ok("RunPodSandbox", {
       config: podConfig("web", { linux, hostname: "pod.example" }),
