@@ -20,6 +20,7 @@ export type { NetworkChange } from "./lib/network/set_network.ts";
 export type { Network } from "./lib/network/view_network.ts";
 export type { ConnectOptions, DisconnectOptions } from "./lib/sandbox/connect.ts";
 export type { DisposableSandbox } from "./lib/sandbox/disposable.ts";
+export type { InsidePaths } from "./lib/inside/inside_paths.ts";
 export type { CriSandbox } from "./lib/sandbox/cri_record.ts";
 export type { SandboxFilter } from "./lib/sandbox/filter.ts";
 export type { FindOptions } from "./lib/sandbox/find_sandbox.ts";

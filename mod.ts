@@ -71,13 +71,16 @@ export { type Sandbox, SANDBOX_STATES, type SandboxNetwork, type SandboxState } 
 export type { ConnectOptions, DisconnectOptions } from "./lib/sandbox/connect.ts";
 export type {
   DisposableSandbox,
+  EnterOptions,
   ExecRequest,
   FindOptions,
   RemoveOptions,
+  SandboxEntry,
   Sandboxes,
   StopOptions,
 } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
+export type { InsidePaths } from "./lib/inside/inside_paths.ts";
 export type { CriSandbox } from "./lib/sandbox/cri_record.ts";
 export type { SandboxFilter, SandboxSelection } from "./lib/sandbox/filter.ts";
 export type {

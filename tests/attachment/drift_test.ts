@@ -160,6 +160,7 @@ function checksOf(records: readonly AttachmentRecord[], intervalMs: number) {
         return problem === undefined ? Promise.resolve() : Promise.reject(new CniError("not-found", problem));
       },
     },
+    mayCheckAgain: () => Promise.resolve(true),
     store: {
       all: () => Promise.resolve(state.records),
       read: ({ containerId }) =>
