@@ -141,6 +141,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     about: "links, addresses and namespaces, by operations that are data",
     files: [
       "link_kind.ts",
+      "neighbor.ts",
       "operation.ts",
       "route_copy.ts",
       "shaping.ts",
@@ -158,6 +159,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "table_number.ts",
       "link_request.ts",
       "address_request.ts",
+      "neighbor_request.ts",
       "route_request.ts",
       "rule_request.ts",
       "link_answer.ts",

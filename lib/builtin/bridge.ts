@@ -5,6 +5,7 @@ import type { Sysctl } from "../host/ip_batch.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { removeLink } from "../kernel/links.ts";
+import type { SetNeighbor } from "../kernel/neighbor.ts";
 import type { SetLink } from "../kernel/operation.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
@@ -185,9 +186,14 @@ async function finishHost(
   const pinned: readonly SetLink[] = addressing.length === 0
     ? []
     : [{ kind: "set-link", name: gateway.name, mac: gateway.mac }];
+  // What the host knows of a former owner of the address would last for seconds.
+  const neighbors = (needed.length === 0 ? [] : plan?.addresses ?? []).map(({ ip }): SetNeighbor => ({
+    ...{ kind: "set-neighbor", device: gateway.name, ip, mac: port.containerMac },
+  }));
   const operations = [
     ...addressing,
     ...pinned,
+    ...neighbors,
     { kind: "show-link", name: config.bridge },
     { kind: "show-link", name: port.hostName },
   ] as const;

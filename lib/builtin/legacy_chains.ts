@@ -25,10 +25,10 @@ export async function closedLegacyChains(
 
 async function isClosed(host: Host, family: Family): Promise<boolean> {
   const { tables, program } = LEGACY[family];
-  // To list a table that is not there would make it.
-  const names = (await readKernelFiles([tables], host)).split("\n");
-  if (!names.includes("filter")) return false;
   try {
+    // To list a table that is not there would make it.
+    const names = (await readKernelFiles([tables], host)).split("\n");
+    if (!names.includes("filter")) return false;
     const args = ["-w", "-t", "filter", "-S", "FORWARD"];
     const lines = (await runOk(host.run, { program, args, signal: host.signal, ownGroup: false })).stdout
       .split("\n");

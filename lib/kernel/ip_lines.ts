@@ -59,6 +59,8 @@ function wordsOf(
     case "remove-address":
     case "add-route":
       return { names: [operation.device], texts: [] };
+    case "set-neighbor":
+      return { names: [operation.device, operation.mac], texts: [] };
     case "remove-route":
       return { names: operation.hops.map(({ device }) => device), texts: [] };
     case "show-routes":
@@ -101,6 +103,10 @@ function lineOf(operation: Operation, isLast: boolean): string {
     }
     case "remove-address":
       return `address delete ${formatCidr(operation.address)} dev ${operation.device}`;
+    case "set-neighbor": {
+      const { device, ip, mac } = operation;
+      return `neighbour replace ${formatIp(ip)} lladdr ${mac} dev ${device} nud stale`;
+    }
     case "add-route":
       return routeLine(operation);
     case "remove-route":

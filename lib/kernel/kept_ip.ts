@@ -77,6 +77,7 @@ function namesIn(operation: SessionOperation): { readonly old: readonly string[]
       return { old: [operation.name] };
     case "add-address":
     case "remove-address":
+    case "set-neighbor":
     case "add-route":
       return { old: [operation.device] };
     case "remove-route":

@@ -185,7 +185,8 @@ function linkHeader(writer: NetlinkWriter, { index = 0, flags = 0, change = 0 }:
 }
 
 /** @throws {TypeError} If the text is not a hardware address. */
-function macBytes(text: string): Uint8Array {
+/** Returns the bytes of a MAC address. */
+export function macBytes(text: string): Uint8Array {
   if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2})+$/i.test(text)) {
     throw new TypeError(`Cannot use the hardware address ${JSON.stringify(text)}: it is not one`);
   }

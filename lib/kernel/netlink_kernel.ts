@@ -2,6 +2,7 @@ import { untilMayLeave } from "../host/home.ts";
 import type { Sysctl } from "../host/ip_batch.ts";
 import { type Libc, openLibc } from "../host/libc.ts";
 import { addAddress, removeAddress } from "./address_request.ts";
+import { setNeighbor } from "./neighbor_request.ts";
 import { openHome } from "./in_netns.ts";
 import {
   type CreateNetns,
@@ -260,6 +261,8 @@ class Steps {
         return addAddress(change, await this.#indexOf(change.device));
       case "remove-address":
         return removeAddress(change.address, await this.#indexOf(change.device));
+      case "set-neighbor":
+        return setNeighbor(change, await this.#indexOf(change.device));
       case "add-route": {
         const { dst, gateway } = change;
         if (gateway !== undefined && gateway.family !== dst.ip.family) {

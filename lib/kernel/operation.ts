@@ -1,6 +1,7 @@
 import { type Cidr, formatCidr, formatIp, type Ip } from "../cni/address.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import type { LinkType } from "./link_kind.ts";
+import type { SetNeighbor } from "./neighbor.ts";
 
 export {
   IPVLAN_MODES,
@@ -25,6 +26,7 @@ export type Change =
   | RemoveLink
   | AddAddress
   | RemoveAddress
+  | SetNeighbor
   | AddRoute
   | RemoveRoute
   | AddRule
@@ -322,6 +324,8 @@ export function describeOperation(operation: Operation): string {
       return `add the address ${formatCidr(operation.address)} to ${quoted(operation.device)}`;
     case "remove-address":
       return `remove the address ${formatCidr(operation.address)} from ${quoted(operation.device)}`;
+    case "set-neighbor":
+      return `set the neighbor ${formatIp(operation.ip)} on ${quoted(operation.device)}`;
     case "add-route":
       return `add the route to ${formatCidr(operation.dst)} through ${quoted(operation.device)}`;
     case "remove-route":

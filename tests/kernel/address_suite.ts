@@ -136,6 +136,26 @@ export function addressSuite(tested: TestedKernel): void {
     });
   });
 
+  test("a neighbor is set, in place of what was known of it, and a missing device is reported", async (world) => {
+    const { host } = world;
+    await world.apply(host, ...DEVICE, address("10.1.2.3/24"), address("fd00::5/64"));
+    const set = (text: string, mac: string, device = "br0"): Operation => ({
+      ...{ kind: "set-neighbor", device, ip: ip(text), mac },
+    });
+    const known = async () => {
+      const shown = await ipJson(host, "neighbour", "show", "dev", "br0");
+      return shown.map(({ dst, lladdr, state }) => [dst, lladdr, state]).sort();
+    };
+    await world.apply(host, set("10.1.2.9", MAC), set("fd00::9", MAC));
+    await world.apply(host, set("10.1.2.9", OTHER_MAC), set("fd00::9", OTHER_MAC), set("10.1.2.8", MAC));
+    assertEquals(await known(), [
+      ["10.1.2.8", MAC, ["STALE"]],
+      ["10.1.2.9", OTHER_MAC, ["STALE"]],
+      ["fd00::9", OTHER_MAC, ["STALE"]],
+    ]);
+    await world.fails(host, [set("10.1.2.9", MAC, "absent")], { index: 0, problem: "missing" });
+  });
+
   test("a route is the one that `ip route prepend` makes", async (world) => {
     const { host, pod } = world;
     for (const netns of [host, pod]) {

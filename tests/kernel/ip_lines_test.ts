@@ -117,6 +117,14 @@ Deno.test("an address has a broadcast address where there is room for one, and i
   );
 });
 
+Deno.test("a neighbor replaces what was known of it, and is looked at again", () => {
+  const neighbor = { kind: "set-neighbor", device: "br0", mac: "02:00:00:00:00:01" } as const;
+  assertEquals(["10.1.0.2", "fd00::2"].map((text) => lineOf({ ...neighbor, ip: ip(text) })), [
+    "neighbour replace 10.1.0.2 lladdr 02:00:00:00:00:01 dev br0 nud stale",
+    "neighbour replace fd00::2 lladdr 02:00:00:00:00:01 dev br0 nud stale",
+  ]);
+});
+
 Deno.test("a route has the words for what is given, zero among them, and the bits of its prefix only", () => {
   const device = "eth0";
   assertEquals(
@@ -268,6 +276,8 @@ Deno.test("words that ip would misread are found, wherever they are", () => {
       { kind: "remove-link", name: bad },
       { kind: "add-address", device: bad, address: cidr("10.1.0.2/24") },
       { kind: "remove-address", device: bad, address: cidr("10.1.0.2/24") },
+      { kind: "set-neighbor", device: bad, ip: ip("10.1.0.2"), mac: "02:00:00:00:00:01" },
+      { kind: "set-neighbor", device: "br0", ip: ip("10.1.0.2"), mac: bad },
       { kind: "add-route", device: bad, dst: cidr("10.1.0.0/24") },
       { kind: "show-link", name: bad },
       { kind: "show-links", bridge: bad },

@@ -17,6 +17,7 @@ const HEADERS = [
   "sys/vfs.h",
   "linux/if.h",
   "linux/magic.h",
+  "linux/neighbour.h",
   "linux/netconf.h",
   "linux/if_arp.h",
   "linux/if_link.h",

@@ -3,6 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type CommandRequest, runCommand } from "../../lib/host/command.ts";
+import { until } from "../until.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin } from "./builtin_call.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
@@ -283,8 +284,9 @@ Deno.test({
       ifName: "net1",
     };
     await stopUntilAdded(call, async (number) => {
+      // The VRF goes last. The runtime does not wait for that for longer than seconds, which programs take under an emulator.
+      await until(async () => await vrfsIn(netns) === "", `program ${number}: the VRF is gone`);
       assertEquals(await stateOf(netns), before, `program ${number}`);
-      assertEquals(await vrfsIn(netns), "", `program ${number}`);
     });
     assertEquals(await vrfsIn(netns), "", "the DEL");
   }),
