@@ -657,6 +657,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "enter.ts",
       "exec.ts",
       "list.ts",
+      "traffic.ts",
       "sandbox.ts",
       "warm_sandboxes.ts",
     ],
@@ -759,6 +760,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     files: [
       "command.ts",
       "namespace_option.ts",
+      "stats_option.ts",
       "container_id.ts",
       "flag_value.ts",
       "netns_path.ts",
@@ -787,6 +789,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "oci_rules.ts",
       "oci_hooks_dir.ts",
       "ports_text.ts",
+      "traffic_text.ts",
       "sandbox_text.ts",
       "network_connect.ts",
       "network_commands.ts",

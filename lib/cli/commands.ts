@@ -1,5 +1,6 @@
 import type { Command, OptionSpec } from "./command.ts";
 import { NAME_HELP, NAMESPACE } from "./namespace_option.ts";
+import { STATS } from "./stats_option.ts";
 import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
@@ -111,6 +112,7 @@ export const COMMANDS: readonly Command[] = [
         help: "only those with this state, name, id (a prefix) or label (K or K=V), repeatable",
       },
       { name: "quiet", alias: "q", kind: "flag", help: "only IDs" },
+      STATS,
     ],
     description:
       "A sandbox has to match all filters. It is ready, stopped or broken. For a broken sandbox, `inspect` shows why,\n" +
@@ -127,7 +129,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "Show a sandbox",
     operands: "NAME",
     count: [1, 1],
-    options: [NAMESPACE],
+    options: [NAMESPACE, STATS],
     description:
       `${NAME_HELP}\nFor a broken sandbox it shows why, and the state that the OCI runtime gives for its infra container.`,
     needsRoot: false,

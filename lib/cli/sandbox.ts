@@ -4,7 +4,8 @@ import { runAttached } from "../host/attached.ts";
 import type { Io } from "../host/io.ts";
 import { signalChildrenOf, type SignalName } from "../host/launch.ts";
 import { withSignals } from "../plugin/signals.ts";
-import { sandboxToJson } from "../runtime/json_view.ts";
+import { sandboxToJson, sandboxWithTrafficToJson } from "../runtime/json_view.ts";
+import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { forEachOperand } from "./for_each_operand.ts";
 import { sandboxFilter } from "./sandbox_filter.ts";
@@ -37,9 +38,15 @@ export async function ps(input: CommandInput): Promise<number> {
     io,
     (signal) => sandboxes.list([namespaceOf(input), ...filters], { signal }),
   );
-  if (input.flag("json")) io.write(`${printJson(shown.map(sandboxToJson), 2)}\n`);
+  const wanted = input.flag("stats") && !input.flag("quiet");
+  const traffic = wanted
+    ? await withSignals(io, (signal) => sandboxes.traffic(shown, { signal }))
+    : undefined;
+  const asJson = (sandbox: Sandbox, at: number) =>
+    traffic === undefined ? sandboxToJson(sandbox) : sandboxWithTrafficToJson(sandbox, traffic[at] ?? null);
+  if (input.flag("json")) io.write(`${printJson(shown.map(asJson), 2)}\n`);
   else if (input.flag("quiet")) io.write(shown.map(({ id }) => `${id}\n`).join(""));
-  else io.write(sandboxTable(shown));
+  else io.write(sandboxTable(shown, traffic));
   return 0;
 }
 
@@ -48,7 +55,15 @@ export async function inspect(input: CommandInput): Promise<number> {
   const [name = ""] = input.operands;
   const { sandboxes } = openPodwire(input);
   const get = (signal: AbortSignal) => sandboxes.get(name, { ...namespaceOf(input), signal });
-  printSandbox(input, await withSignals(input.io, get));
+  const sandbox = await withSignals(input.io, get);
+  if (!input.flag("stats")) printSandbox(input, sandbox);
+  else {
+    const [traffic = null] = await withSignals(
+      input.io,
+      (signal) => sandboxes.traffic([sandbox], { signal }),
+    );
+    printSandbox(input, sandbox, traffic);
+  }
   return 0;
 }
 

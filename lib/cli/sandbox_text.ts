@@ -3,27 +3,30 @@ import { defaultRoutesOf } from "../cni/default_route.ts";
 import type { CniError } from "../cni/error.ts";
 import { type JsonObject, printJson } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
-import { sandboxToJson } from "../runtime/json_view.ts";
+import { sandboxToJson, sandboxWithTrafficToJson } from "../runtime/json_view.ts";
+import type { InterfaceTraffic } from "../sandbox/traffic.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
 import { logger } from "./settings.ts";
 import { portTexts } from "./ports_text.ts";
+import { byteText, sumOf, trafficText } from "./traffic_text.ts";
 import { fieldLines, table } from "./table.ts";
 
 const SHORT_ID = 12;
 
 /** Prints a sandbox: as an object with `--json`, else as lines of text. */
-export function printSandbox({ io, flag }: CommandInput, sandbox: Sandbox): void {
-  if (flag("json")) io.write(`${sandboxJson(sandbox)}\n`);
-  else io.write(sandboxText(sandbox));
+export function printSandbox(
+  { io, flag }: CommandInput,
+  sandbox: Sandbox,
+  traffic?: readonly InterfaceTraffic[] | null,
+): void {
+  const json = traffic === undefined ? sandboxToJson(sandbox) : sandboxWithTrafficToJson(sandbox, traffic);
+  // Numbers in results keep the spelling of the plugins.
+  if (flag("json")) io.write(`${printJson(json, 2)}\n`);
+  else io.write(sandboxText(sandbox, traffic ?? []));
 }
 
-/** Returns the JSON object of a sandbox. Numbers in results keep the spelling of the plugins. */
-function sandboxJson(sandbox: Sandbox): string {
-  return printJson(sandboxToJson(sandbox), 2);
-}
-
-function sandboxText(sandbox: Sandbox): string {
+function sandboxText(sandbox: Sandbox, traffic: readonly InterfaceTraffic[]): string {
   const rows = [
     ["name", `${sandbox.namespace}/${sandbox.name}`],
     ["id", sandbox.id],
@@ -39,6 +42,7 @@ function sandboxText(sandbox: Sandbox): string {
       ["network", `${name} on ${ifName}: ${addresses(result)}${defaultRoute(result)}`],
       ...portTexts(ports).map((text) => ["port", text]),
     ]),
+    ...traffic.map((each) => ["traffic", trafficText(each)]),
     ...(sandbox.files === null ? [] : [["hosts", sandbox.files.hosts], ["resolv", sandbox.files.resolvConf]]),
   ];
   return fieldLines(rows);
@@ -60,7 +64,10 @@ function defaultRoute(result: JsonObject): string {
 }
 
 /** Returns the table of `ps`. */
-export function sandboxTable(sandboxes: readonly Sandbox[]): string {
+export function sandboxTable(
+  sandboxes: readonly Sandbox[],
+  traffic?: readonly (readonly InterfaceTraffic[] | null)[],
+): string {
   // These columns are last and only present if needed, so that the other columns stay where scripts expect them.
   const withPorts = sandboxes.some(({ networks }) => networks.some(({ ports }) => ports !== undefined));
   const withAttempt = sandboxes.some(({ attempt }) => attempt > 0);
@@ -69,8 +76,9 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
       ...["ID", "NAMESPACE", "NAME", "STATE", "CREATED", "IPS", "NETWORKS"],
       ...(withAttempt ? ["ATTEMPT"] : []),
       ...(withPorts ? ["PORTS"] : []),
+      ...(traffic ? TRAFFIC_COLUMNS : []),
     ],
-    sandboxes.map((sandbox) => [
+    sandboxes.map((sandbox, at) => [
       sandbox.id.slice(0, SHORT_ID),
       sandbox.namespace,
       sandbox.name,
@@ -80,8 +88,18 @@ export function sandboxTable(sandboxes: readonly Sandbox[]): string {
       sandbox.networks.map(({ name, ifName }) => `${name}:${ifName}`).join(",") || "-",
       ...(withAttempt ? [String(sandbox.attempt)] : []),
       ...(withPorts ? [portTexts(sandbox.networks.flatMap(({ ports = [] }) => ports)).join(",") || "-"] : []),
+      ...(traffic ? trafficCells(traffic[at] ?? null) : []),
     ]),
   );
+}
+
+const TRAFFIC_COLUMNS = ["RECEIVED", "SENT", "PACKETS-IN", "PACKETS-OUT", "ERRORS", "DROPS"];
+
+function trafficCells(traffic: readonly InterfaceTraffic[] | null): readonly string[] {
+  if (traffic === null) return TRAFFIC_COLUMNS.map(() => "-");
+  const [rx, tx] = [sumOf(traffic, "rx"), sumOf(traffic, "tx")];
+  const counts = [rx.packets, tx.packets, rx.errors + tx.errors, rx.drops + tx.drops];
+  return [byteText(rx.bytes), byteText(tx.bytes), ...counts.map(String)];
 }
 
 /** Logs what could not be torn down and stays on record. */

@@ -15,7 +15,7 @@ export interface RouteContext {
     & {
       readonly sandboxes: Pick<
         Sandboxes,
-        "list" | "get" | "stop" | "remove" | "repair" | "connect" | "disconnect" | "check"
+        "list" | "get" | "stop" | "remove" | "repair" | "connect" | "disconnect" | "check" | "traffic"
       >;
     };
   /**

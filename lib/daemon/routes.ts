@@ -1,6 +1,8 @@
-import { reportToJson, sandboxToJson } from "../runtime/json_view.ts";
+import type { JsonObject } from "../cni/json.ts";
+import { reportToJson, sandboxToJson, sandboxWithTrafficToJson } from "../runtime/json_view.ts";
+import type { Sandboxes } from "../sandbox/sandbox.ts";
 import type { SandboxFilter } from "../sandbox/filter.ts";
-import { SANDBOX_STATES } from "../sandbox/view.ts";
+import { type Sandbox, SANDBOX_STATES } from "../sandbox/view.ts";
 import { connectRoutes } from "./connect_routes.ts";
 import { EXPOSITION_TYPE } from "./exposition.ts";
 import { networkRoutes } from "./network_routes.ts";
@@ -92,12 +94,14 @@ function sandboxRoutes({ run, runtime: { sandboxes } }: RouteContext): readonly 
           name: "label",
           description: "only those with these labels, as KEY=VALUE or KEY, separated by commas",
         },
+        STATS,
       ],
       answers: { 200: { description: "The sandboxes", schema: schemaOfMany("Sandbox") } },
-      handle: async ({ query, signal }) => ({
-        status: 200,
-        json: (await sandboxes.list(filterOf(query), { signal })).map(sandboxToJson),
-      }),
+      handle: async ({ query, signal }) => {
+        const found = await sandboxes.list(filterOf(query), { signal });
+        if (query.stats !== "true") return { status: 200, json: found.map(sandboxToJson) };
+        return { status: 200, json: await withTraffic(found, sandboxes, signal) };
+      },
     },
   ];
 }
@@ -111,12 +115,14 @@ function sandboxRoutesById({ runtime: { sandboxes }, log }: RouteContext): reado
       path: "/v1/sandboxes/{id}",
       id: "getSandbox",
       summary: "Get a sandbox by ID, prefix of an ID, or name",
-      query: [NAMESPACE],
+      query: [NAMESPACE, STATS],
       answers: one,
-      handle: async (request) => ({
-        status: 200,
-        json: sandboxToJson(await sandboxes.get(idOf(request), placeOf(request))),
-      }),
+      handle: async (request) => {
+        const sandbox = await sandboxes.get(idOf(request), placeOf(request));
+        if (request.query.stats !== "true") return { status: 200, json: sandboxToJson(sandbox) };
+        const [json = {}] = await withTraffic([sandbox], sandboxes, request.signal);
+        return { status: 200, json };
+      },
     },
     withBody(EMPTY_BODY, {
       method: "POST",
@@ -155,6 +161,21 @@ function sandboxRoutesById({ runtime: { sandboxes }, log }: RouteContext): reado
       },
     },
   ];
+}
+
+const STATS = {
+  name: "stats",
+  description: "whether to add what the interfaces have carried, as `traffic`",
+  values: BOOLEANS,
+};
+
+async function withTraffic(
+  found: readonly Sandbox[],
+  sandboxes: Pick<Sandboxes, "traffic">,
+  signal: AbortSignal,
+): Promise<readonly JsonObject[]> {
+  const traffic = await sandboxes.traffic(found, { signal });
+  return found.map((sandbox, at) => sandboxWithTrafficToJson(sandbox, traffic[at] ?? null));
 }
 
 function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {

@@ -22,6 +22,7 @@ function objectOf(required: JsonObject, optional: JsonObject = {}): JsonObject {
   return { type: "object", required: Object.keys(required), properties: { ...required, ...optional } };
 }
 
+const COUNTERS = objectOf({ bytes: WHOLE, packets: WHOLE, errors: WHOLE, drops: WHOLE });
 const REPAIR_ITEM = objectOf({
   kind: { enum: [...REPAIR_KINDS] },
   containerId: TEXT,
@@ -63,6 +64,10 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
   }, {
     cri: objectOf({ handler: TEXT, config: { type: "object" } }),
     reason: { type: "string", description: "why it is broken" },
+    traffic: {
+      ...orNull(listOf(objectOf({ ifName: TEXT, network: orNull(TEXT), rx: COUNTERS, tx: COUNTERS }))),
+      description: "with stats=true; null if it cannot be found out",
+    },
     underWay: { const: true, description: "it is being made, stopped or removed at this moment" },
   }),
   NetworkFile: objectOf({

@@ -17,7 +17,7 @@ export interface IpBatchOptions extends IpOptions {
   /** Kernel parameters to set in the namespace of this process before that. @default none */
   readonly sysctlsOutside?: readonly Sysctl[] | undefined;
   /** Flags of `ip` itself: JSON, details such as the kind of a link, numbers in place of names, IPv6. @default none */
-  readonly flags?: readonly ("-json" | "-j" | "-d" | "-N" | "-6")[] | undefined;
+  readonly flags?: readonly ("-json" | "-j" | "-d" | "-N" | "-6" | "-s")[] | undefined;
 }
 
 /** The line of a batch that `ip` could not run. */

@@ -37,6 +37,26 @@ export interface LinkInfo {
   readonly operState: string;
   readonly alias: string;
   readonly addresses: readonly LinkAddress[];
+  /** Absent unless it was asked for. */
+  readonly traffic?: LinkTraffic;
+}
+
+/** What an interface has carried since it exists, as it sees it: what is sent to a pod, the interface in it receives. */
+export interface LinkTraffic {
+  /** What it has received. */
+  readonly rx: LinkCounters;
+  /** What it has sent. */
+  readonly tx: LinkCounters;
+}
+
+/** Numbers of one direction. */
+export interface LinkCounters {
+  readonly bytes: number;
+  readonly packets: number;
+  /** Packets that were lost because something was wrong with them or with the interface. */
+  readonly errors: number;
+  /** Packets that were dropped, as where a queue is full. */
+  readonly drops: number;
 }
 
 /** An address of an interface as the kernel shows it. */
@@ -90,7 +110,20 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
       const state = dadfailed ? "duplicate" as const : "tentative" as const;
       return [{ address: `${local}/${prefixlen}`, scope, ...(tentative || dadfailed ? { state } : {}) }];
     }),
+    ...trafficOf(shown.stats64 ?? shown.stats),
   };
+}
+
+/** Reads the counters, which `ip` only shows with `-s`. */
+function trafficOf(shown: unknown): Pick<LinkInfo, "traffic"> {
+  const [stats] = objectsIn([shown]);
+  if (stats === undefined) return {};
+  const [rx, tx] = [stats.rx, stats.tx].map((direction): LinkCounters => {
+    const [counted = {}] = objectsIn([direction]);
+    const { bytes = 0, packets = 0, errors = 0, dropped = 0 } = counted;
+    return { bytes: Number(bytes), packets: Number(packets), errors: Number(errors), drops: Number(dropped) };
+  });
+  return rx === undefined || tx === undefined ? {} : { traffic: { rx, tx } };
 }
 
 /** Describes what an interface is, with its article, as in "a veth" or "a physical link"; needs `ip -d`. */

@@ -154,7 +154,9 @@ export class IpKernel implements Kernel {
     const lines = ipLines(operations);
     const options = { netns, signal, run: this.#run };
     const details = needsDetails(operations) ? ["-d"] as const : [];
+    const hasTraffic = operations.some((each) => each.kind === "show-links" && each.traffic === true);
     const others = [
+      ...(hasTraffic ? ["-s"] as const : []),
       ...(hasNumbers ? ["-N"] as const : []),
       ...(operations.some(needsFamily6) ? ["-6"] as const : []),
     ];
@@ -165,7 +167,7 @@ export class IpKernel implements Kernel {
     const isList = operations.length === 1 && operations[0]?.kind === "show-links";
     // It changes nothing, and so does without a process group of its own, which takes time to make.
     if (isList && !hasSysctls) {
-      return [listIn(await ipJson([...details, ...line.split(" ")], options))];
+      return [listIn(await ipJson([...details, ...hasTraffic ? ["-s"] : [], ...line.split(" ")], options))];
     }
     const flags = [...details, ...others, "-json"] as const;
     return await ipBatchJson(lines, { ...options, sysctls, sysctlsOutside, flags });

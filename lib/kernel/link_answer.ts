@@ -1,5 +1,5 @@
 import { LIBC } from "../host/libc_constants.ts";
-import type { LinkInfo } from "../host/link_info.ts";
+import type { LinkInfo, LinkTraffic } from "../host/link_info.ts";
 import { ipOf, printIp } from "./ip_bytes.ts";
 import { linkType, PRINTED_TYPES } from "./link_type.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
@@ -17,14 +17,21 @@ export interface AnsweredLink extends Omit<LinkInfo, "master" | "parent" | "addr
 /** RFC 2863, as `ip` prints them. */
 const STATES = ["UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"] as const;
 
-/** Reads an interface; undefined if the message is about something else, or the interface has no name. */
-export function readLink(message: NetlinkMessage, reader: NetlinkReader): AnsweredLink | undefined {
+/**
+ * Reads an interface, with what it has carried if `hasTraffic` says so; undefined if the message is about something else, or the
+ * interface has no name.
+ */
+export function readLink(
+  message: NetlinkMessage,
+  reader: NetlinkReader,
+  hasTraffic = false,
+): AnsweredLink | undefined {
   if (message.type !== NETLINK.RTM_NEWLINK) return undefined;
   const { start, end } = message;
   const { ifi_type, ifi_index, ifi_flags } = NETLINK_OFFSETS.ifinfomsg;
   const flags = reader.u32(start + ifi_flags, end);
   const type = reader.u16(start + ifi_type, end);
-  const found = readAttributes(reader, start + NETLINK_SIZES.ifinfomsg, end);
+  const found = readAttributes(reader, start + NETLINK_SIZES.ifinfomsg, end, hasTraffic);
   if (found.name === "") return undefined;
   return {
     name: found.name,
@@ -47,10 +54,11 @@ export function readLink(message: NetlinkMessage, reader: NetlinkReader): Answer
     txQueueLength: found.txQueueLength,
     operState: STATES[found.state] ?? "",
     alias: found.alias,
+    ...found.traffic === undefined ? {} : { traffic: found.traffic },
   };
 }
 
-function readAttributes(reader: NetlinkReader, start: number, end: number) {
+function readAttributes(reader: NetlinkReader, start: number, end: number, hasTraffic: boolean) {
   const found = {
     name: "",
     altNames: [] as string[],
@@ -66,6 +74,7 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
     /** What is special about the kind: numbers by their type. */
     data: new Map<number, number>(),
     alias: "",
+    traffic: undefined as LinkTraffic | undefined,
   };
   reader.attributes(start, end, (type, start, end) => {
     switch (type) {
@@ -96,6 +105,9 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
       case NETLINK.IFLA_IFALIAS:
         found.alias = reader.text(start, end);
         break;
+      case NETLINK.IFLA_STATS64:
+        if (hasTraffic) found.traffic = readTraffic(reader, start, end);
+        break;
       case NETLINK.IFLA_LINKINFO:
         readKind(reader, start, end, found);
         break;
@@ -105,6 +117,18 @@ function readAttributes(reader: NetlinkReader, start: number, end: number) {
     }
   });
   return found;
+}
+
+/** The first members of `rtnl_link_stats64`, eight bytes each: of both directions packets, bytes, errors, drops. */
+function readTraffic(reader: NetlinkReader, start: number, end: number): LinkTraffic {
+  const at = (member: number) => reader.u64(start + 8 * member, end);
+  const counters = (first: number) => ({
+    bytes: at(first + 2),
+    packets: at(first),
+    errors: at(first + 4),
+    drops: at(first + 6),
+  });
+  return { rx: counters(0), tx: counters(1) };
 }
 
 /** The data of other kinds is not read: their attributes have other lengths. */

@@ -91,6 +91,12 @@ export class NetlinkReader {
     return this.#view.getUint32(at, true);
   }
 
+  /** The number of eight bytes; one above 2^53 is rounded. @throws {NetlinkFormatError} */
+  u64(at: number, end: number): number {
+    this.#check(at, 8, end);
+    return Number(this.#view.getBigUint64(at, true));
+  }
+
   /** The number of four bytes, which may be below zero. @throws {NetlinkFormatError} */
   i32(at: number, end: number): number {
     this.#check(at, 4, end);

@@ -226,6 +226,8 @@ export interface ShowLinks {
   readonly bridge?: string | undefined;
   /** Whether to show their addresses too. @default {false} */
   readonly addresses?: boolean | undefined;
+  /** Whether to count what they have carried. @default {false} */
+  readonly traffic?: boolean | undefined;
 }
 
 /** Shows the routes of one family in all tables. */

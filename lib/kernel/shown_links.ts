@@ -34,10 +34,12 @@ export async function showLink(socket: NetlinkSocket, name: string): Promise<Lin
 /** Shows interfaces, see {@linkcode ShowLinks}. @throws {NetlinkError} */
 export async function showLinks(
   socket: NetlinkSocket,
-  { of, bridge, addresses = false }: ShowLinks,
+  { of, bridge, addresses = false, traffic }: ShowLinks,
 ): Promise<readonly LinkInfo[]> {
   const master = bridge === undefined ? undefined : (await findLink(socket, bridge)).index;
-  const links = await listed(socket, listLinks({ kind: of, master }), readLink);
+  const links = await listed(socket, listLinks({ kind: of, master }), (message, reader) => {
+    return readLink(message, reader, traffic);
+  });
   const known = addresses ? await addressesOf(socket) : undefined;
   const names = new LinkNames(socket, links);
   const result: LinkInfo[] = [];

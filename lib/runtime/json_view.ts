@@ -7,6 +7,7 @@ import type { NetworkStatus } from "../readiness/status.ts";
 import type { PodStatus } from "../sandbox/pod_status.ts";
 import type { RecoveryReport } from "../sandbox/recovery_report.ts";
 import type { RepairReport } from "../sandbox/repair.ts";
+import type { InterfaceTraffic } from "../sandbox/traffic.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 
@@ -15,6 +16,14 @@ import type { AttachmentRecord } from "../state/attachment_store.ts";
 /** Returns a sandbox as JSON. Numbers inside results stay as the plugins wrote them. */
 export function sandboxToJson(sandbox: Sandbox): JsonObject {
   return sandbox as unknown as JsonObject;
+}
+
+/** Returns a sandbox as JSON, with what its interfaces have carried. */
+export function sandboxWithTrafficToJson(
+  sandbox: Sandbox,
+  traffic: readonly InterfaceTraffic[] | null,
+): JsonObject {
+  return { ...sandboxToJson(sandbox), traffic: traffic as unknown as Json };
 }
 
 /** Returns the state of a file of the configuration directory as JSON. */

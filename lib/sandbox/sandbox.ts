@@ -22,6 +22,7 @@ import type { RunOptions, SandboxRequest } from "./request.ts";
 import { type RunContext, runSandbox } from "./run.ts";
 import { withSandboxLock } from "./sandbox_lock.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
+import { type SandboxTraffic, trafficOf } from "./traffic.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
 export type { ConnectOptions, DisconnectOptions } from "./connect.ts";
@@ -31,6 +32,7 @@ export type { ExecRequest } from "./exec.ts";
 export type { FindOptions } from "./find_sandbox.ts";
 export type { RemoveOptions } from "./remove.ts";
 export type { StopOptions } from "./stop.ts";
+export type { InterfaceTraffic, SandboxTraffic } from "./traffic.ts";
 
 /** The dependencies of {@linkcode Sandboxes}. */
 export interface SandboxesContext extends RunContext {
@@ -219,6 +221,18 @@ export class Sandboxes {
   }
 
   /**
+   * Returns what the interfaces of each of these sandboxes have carried, without `lo`; null if it is not ready, or gone by now.
+   *
+   * Permissions: `--allow-run=ip,nsenter` or the whole `--allow-ffi`; needs root.
+   */
+  async traffic(
+    sandboxes: readonly Sandbox[],
+    options: CallOptions = {},
+  ): Promise<readonly SandboxTraffic[]> {
+    return await call(options, () => trafficOf(sandboxes, this.#context, options.signal));
+  }
+
+  /**
    * Returns one sandbox, by name, ID or unambiguous prefix of an ID. If it is broken and has an infra container, `reason`
    * includes what the OCI runtime says.
    *
@@ -291,8 +305,7 @@ export class Sandboxes {
   }
 
   /**
-   * Runs a program in a ready sandbox, as {@linkcode Sandboxes.enter} says, and returns how it ended. The program ends with the
-   * signal.
+   * Runs a program in a ready sandbox as {@linkcode Sandboxes.enter} says, and returns how it ended. A signal ends it.
    *
    * Permissions: as {@linkcode Sandboxes.enter}.
    *

@@ -32,6 +32,9 @@ export const SANDBOX: Sandbox = {
   annotations: {},
 };
 
+const COUNTERS = { bytes: 1_500, packets: 3, errors: 0, drops: 1 };
+export const TRAFFIC = [{ ifName: "eth0", network: "net", rx: COUNTERS, tx: COUNTERS }];
+
 const RECORD: AttachmentRecord = {
   containerId: SANDBOX.id,
   network: "net",
@@ -74,6 +77,7 @@ export class FakeContext {
         sandboxes: {
           list: noted("list", [SANDBOX]),
           get: noted("get", SANDBOX),
+          traffic: noted("traffic", [TRAFFIC]),
           stop: noted("stop", [new CniError("plugin", "it stays")]),
           remove: noted("remove", []),
           repair: noted("repair", {

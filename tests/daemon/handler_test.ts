@@ -31,6 +31,16 @@ Deno.test("each route passes on its path, query and body", async () => {
     200,
     ["get", "web", { namespace: "shop" }],
   ]);
+  assertEquals(await asked("GET", "/v1/sandboxes/web?stats=true"), [
+    200,
+    ["get", "web", {}],
+    ["traffic", [SANDBOX], {}],
+  ]);
+  assertEquals(await asked("GET", "/v1/sandboxes?stats=true"), [
+    200,
+    ["list", {}, {}],
+    ["traffic", [SANDBOX], {}],
+  ]);
   assertEquals(await asked("POST", "/v1/sandboxes/web/stop"), [
     200,
     ["get", "web", {}],

@@ -65,6 +65,35 @@ export function showSuite(tested: TestedKernel): void {
     }
   });
 
+  test("interfaces count what they carry, in both directions, only if that is asked for", async (world) => {
+    const { kernel, host, pod } = world;
+    const pair = veth("eth0", "br0", pod);
+    await kernel.apply([{ kind: "create-bridge", name: "br0", mac: MAC }, pair], { netns: host });
+    await sh(
+      `nsenter --net="$0" ip address add 10.1.2.1/24 dev br0; nsenter --net="$1" sh -c 'ip link set eth0 up
+       ip address add 10.1.2.2/24 dev eth0; ip neigh replace 10.1.2.1 lladdr ${MAC} dev eth0
+       for i in 1 2 3; do printf 0123456789 >/dev/udp/10.1.2.1/9; done || :' 2>/dev/null || :`,
+      host,
+      pod,
+    );
+    for (const netns of [host, pod]) {
+      const ask = async () => (await kernel.apply([{ kind: "show-links", traffic: true }], { netns }))[0];
+      const { answer, byIp } = await besideIp(netns, ["-s", "link", "show"], ask);
+      assertEquals(answer, byIp);
+      assert(answer.every(({ traffic }) => traffic !== undefined), JSON.stringify(answer));
+      const [more] = await kernel.apply(
+        [{ kind: "show-links", traffic: true, addresses: true }, { kind: "show-link", name: "lo" }],
+        { netns },
+      );
+      assert(more.every(({ traffic, addresses }) => traffic !== undefined && addresses !== undefined));
+      const [without] = await kernel.apply([{ kind: "show-links" }], { netns });
+      assert(without.every((link) => !("traffic" in link)));
+    }
+    const [links] = await kernel.apply([{ kind: "show-links", traffic: true }], { netns: pod });
+    const { rx, tx } = links.find(({ name }) => name === "eth0")!.traffic!;
+    assert(tx.packets > 0 && tx.bytes > tx.packets * 14, JSON.stringify({ rx, tx }));
+  });
+
   test("the ports of a bridge are those that have it as their master", async (world) => {
     const { kernel, host, pod } = world;
     const bridge = (name: string) => ({ kind: "create-bridge", name, mac: MAC }) as const;
