@@ -74,9 +74,11 @@ export type {
   EnterOptions,
   ExecRequest,
   FindOptions,
+  InterfaceTraffic,
   RemoveOptions,
   SandboxEntry,
   Sandboxes,
+  SandboxTraffic,
   StopOptions,
 } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
