@@ -3,12 +3,10 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type CommandRequest, runCommand } from "../../lib/host/command.ts";
-import { until } from "../until.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin } from "./builtin_call.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 import { needLinks } from "./need_links.ts";
-import { stopUntilAdded } from "./stopped_add.ts";
 
 type Caller = (call: Call) => Promise<Answer>;
 
@@ -265,29 +263,5 @@ Deno.test({
       assertMatch(document.msg, says);
       assertEquals(await stateOf(netns), before);
     }
-  }),
-});
-
-Deno.test({
-  name: "vrf: an ADD that is stopped at any of its programs leaves the interface and its routes as they were",
-  ...needLinks(["vrf"]),
-  fn: inWorld(async (world) => {
-    const each = CASES["default routes of another metric"] as Case;
-    const netns = await podWith(world, "a", each);
-    const before = await stateOf(netns);
-    const { config } = callOf(world, each, netns);
-    const call = {
-      type: "vrf",
-      config: { ...config, cniVersion: "1.1.0" },
-      containerId: `c-${world.tag}`,
-      netns,
-      ifName: "net1",
-    };
-    await stopUntilAdded(call, async (number) => {
-      // The VRF goes last. The runtime does not wait for that for longer than seconds, which programs take under an emulator.
-      await until(async () => await vrfsIn(netns) === "", `program ${number}: the VRF is gone`);
-      assertEquals(await stateOf(netns), before, `program ${number}`);
-    });
-    assertEquals(await vrfsIn(netns), "", "the DEL");
   }),
 });
