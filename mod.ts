@@ -82,6 +82,7 @@ export type {
   StopOptions,
 } from "./lib/sandbox/sandbox.ts";
 export type { NetnsHandle } from "./lib/host/netns_handle.ts";
+export type { LinkCounters, LinkTraffic } from "./lib/host/link_info.ts";
 export type { InsidePaths } from "./lib/inside/inside_paths.ts";
 export type { CriSandbox } from "./lib/sandbox/cri_record.ts";
 export type { SandboxFilter, SandboxSelection } from "./lib/sandbox/filter.ts";

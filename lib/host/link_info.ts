@@ -51,7 +51,9 @@ export interface LinkTraffic {
 
 /** Numbers of one direction. */
 export interface LinkCounters {
+  /** Of all packets, with their headers. */
   readonly bytes: number;
+  /** All that got through. */
   readonly packets: number;
   /** Packets that were lost because something was wrong with them or with the interface. */
   readonly errors: number;
