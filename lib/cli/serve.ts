@@ -49,6 +49,7 @@ export async function serve(input: CommandInput): Promise<number> {
     ...(most === undefined ? {} : { maxRequests: positive("--max-requests", most, MOST_REQUESTS) }),
     pool,
     dhcp: !input.flag("no-dhcp"),
+    trafficMetrics: input.flag("traffic-metrics"),
     manager: new ServiceManager({
       notifySocket: io.env("NOTIFY_SOCKET"),
       watchdogUsec: io.env("WATCHDOG_USEC"),

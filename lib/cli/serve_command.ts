@@ -78,6 +78,11 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     help: "do not start the daemon of the plugin dhcp, nor renew leases that it has lost",
   },
   {
+    name: "traffic-metrics",
+    kind: "flag",
+    help: "GET /metrics also says what the interfaces of each sandbox have carried",
+  },
+  {
     name: "print-unit",
     kind: "flag",
     help: "print a unit file for systemd with the other options, and exit",

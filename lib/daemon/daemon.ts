@@ -21,6 +21,7 @@ import type { RouteContext } from "./route_context.ts";
 import { routesOf } from "./routes.ts";
 import type { ServedSocket } from "./served_socket.ts";
 import { openSocketServer } from "./server.ts";
+import { type SandboxTraffic, TrafficMetrics } from "./traffic_metrics.ts";
 
 /** How the daemon works. */
 export interface DaemonOptions {
@@ -41,6 +42,8 @@ export interface DaemonOptions {
   readonly socketPollMs?: number | undefined;
   /** Which sandboxes are kept ready. @default {none} */
   readonly pool?: PoolSizes | undefined;
+  /** Whether the metrics say what the interfaces of sandboxes have carried. @default {false} */
+  readonly trafficMetrics?: boolean | undefined;
   /** Whether a DHCP daemon is kept running for the networks that need one. @default {true} */
   readonly dhcp?: boolean | undefined;
   /** Other ways to reach the runtime, each on a socket of its own. @default {[]} */
@@ -258,7 +261,7 @@ function limitsFor(
 }
 
 function contextOf(
-  { run, log }: DaemonOptions,
+  { run, log, trafficMetrics = false }: DaemonOptions,
   { runtime, events, metrics, pool }: {
     readonly runtime: LiveRuntime;
     readonly events: DaemonEvents;
@@ -278,14 +281,24 @@ function contextOf(
     networks: () => runtime.networks(),
     readiness: () => runtime.status(),
   });
+  const traffic = trafficMetrics ? new TrafficMetrics(() => trafficOfAll(runtime)) : undefined;
   return {
     runtime,
     run: (request, options) =>
       pool === undefined ? make(request, options) : pool.run(request, () => make(request, options), options),
     events,
-    metrics: async () => metrics.render(await gauges.read(), runtime.drifted.length),
+    metrics: async () => {
+      const [values, text = ""] = await Promise.all([gauges.read(), traffic?.write()]);
+      return metrics.render(values, runtime.drifted.length) + text;
+    },
     log,
   };
+}
+
+async function trafficOfAll({ sandboxes }: LiveRuntime): Promise<readonly SandboxTraffic[]> {
+  const ready = await sandboxes.list({ state: "ready" });
+  const traffic = await sandboxes.traffic(ready);
+  return ready.map(({ id, namespace, name }, at) => ({ id, namespace, name, interfaces: traffic[at] ?? [] }));
 }
 
 async function keepDhcp(

@@ -140,11 +140,27 @@ export function writeGauge<Label extends string>(
   metric: MetricName<Label>,
   samples: readonly Sample<Label>[],
 ): string {
+  return writeSamples(metric, "gauge", samples);
+}
+
+/** Prints a counter whose values are counted elsewhere. */
+export function writeCounter<Label extends string>(
+  metric: MetricName<Label>,
+  samples: readonly Sample<Label>[],
+): string {
+  return writeSamples(metric, "counter", samples);
+}
+
+function writeSamples<Label extends string>(
+  metric: MetricName<Label>,
+  type: "gauge" | "counter",
+  samples: readonly Sample<Label>[],
+): string {
   const byKey = new Map(samples.map((sample) => [keyOf(metric, sample.labels), sample]));
   const lines = [...byKey].sort(([a], [b]) => a < b ? -1 : 1).map(([, { labels, value }]) =>
     `${metric.name}${braced(printLabels(labels))} ${number(value)}\n`
   );
-  return `${head(metric, "gauge")}${lines.join("")}`;
+  return `${head(metric, type)}${lines.join("")}`;
 }
 
 function keyOf<Label extends string>({ labels: names }: MetricName<Label>, labels: Labels<Label>): string {

@@ -1,11 +1,11 @@
 import { type Clock, systemClock } from "../async/clock.ts";
 import { inParallel } from "../async/parallel.ts";
-import { settled } from "../async/wait.ts";
 import type { CatalogEntry } from "../catalog/entry.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
 import type { FailedIndex } from "../state/failed_index.ts";
 import type { Locks } from "../state/locks.ts";
+import { Reading } from "./reading.ts";
 
 /** Number of attachments by state, and since when the oldest one that could not be removed has failed. */
 export interface AttachmentCounts {
@@ -31,16 +31,6 @@ export type GaugePart = typeof GAUGE_PARTS[number];
 /** The last value of each source; absent for a source that could not be read, or not in time. */
 export type GaugeValues = { readonly [Part in GaugePart]?: Awaited<ReturnType<GaugeSources[Part]>> };
 
-/** Frequent requests for metrics must not keep the disk busy. */
-const FRESH_MS = 2_000;
-/**
- * A value stays fresh for this many times the time that it took to read, so that at most a twentieth of the time is
- * spent on reading.
- */
-const FRESH_TIMES_COST = 20;
-/** Prometheus itself waits for 10 s. */
-const LONGEST_WAIT_MS = 3_000;
-
 /**
  * Reads the values of gauges on demand. A value that is slow to read stays fresh for longer. A value that is not fresh is
  * read again, and the caller waits for it only for a short time.
@@ -64,37 +54,6 @@ export class Gauges {
       GAUGE_PARTS.map(async (part) => [part, await this.#parts[part].get()] as const),
     );
     return Object.fromEntries(values.filter(([, value]) => value !== undefined)) as GaugeValues;
-  }
-}
-
-/** One value. It is read at most once at a time. */
-class Reading<T> {
-  #value: T | undefined;
-  #freshUntil = -Infinity;
-  #running: Promise<T | undefined> | undefined;
-
-  constructor(private readonly source: () => Promise<T>, private readonly clock: Clock) {}
-
-  async get(): Promise<T | undefined> {
-    if (this.clock.now() < this.#freshUntil) return this.#value;
-    this.#running ??= this.#read();
-    // If it is late, the caller gets the value from before, and a later caller the new one.
-    return await settled(this.#running.then((value) => ({ value })), LONGEST_WAIT_MS)
-      .then((done) => done === undefined ? this.#value : done.value);
-  }
-
-  async #read(): Promise<T | undefined> {
-    const started = this.clock.now();
-    try {
-      this.#value = await this.source();
-    } catch {
-      // A missing number is better than an old one, and the other sources are not affected.
-      this.#value = undefined;
-    }
-    const now = this.clock.now();
-    this.#freshUntil = now + Math.max(FRESH_MS, (now - started) * FRESH_TIMES_COST);
-    this.#running = undefined;
-    return this.#value;
   }
 }
 
