@@ -14,6 +14,7 @@ import {
 import { invalidField, notFound, reasonOf, unimplemented } from "./grpc_error.ts";
 import { inWordsOfCri, sandboxRequest } from "./pod_config.ts";
 import { runtimeStatus } from "./runtime_status.ts";
+import { podSandboxStats } from "./sandbox_stats.ts";
 import { podSandboxOf, podSandboxStatusOf, sandboxInfo } from "./sandbox_status.ts";
 
 /** The dependencies of {@linkcode runtimeService}. */
@@ -31,19 +32,19 @@ const RUNTIME = { runtimeName: "podwire", runtimeApiVersion: "v1" };
 
 /** The calls of the CRI's runtime service. */
 export function runtimeService(context: RuntimeServiceContext): Calls {
-  return { ...CONTAINER_CALLS, ...REFUSED, ...nodeCalls(context), ...sandboxCalls(context) };
+  return {
+    ...CONTAINER_CALLS,
+    ...REFUSED,
+    ...nodeCalls(context),
+    ...sandboxCalls(context),
+    ...statsCalls(context),
+  };
 }
 
 /** What clients do without, each with the reason. */
 const REFUSED: Calls = {
   portForward: () => {
     throw unimplemented("PortForward", "use `podwire exec` in the sandbox, or publish a port");
-  },
-  podSandboxStats: () => {
-    throw unimplemented("PodSandboxStats", "podwire does not measure sandboxes for the CRI yet");
-  },
-  listPodSandboxStats: () => {
-    throw unimplemented("ListPodSandboxStats", "podwire does not measure sandboxes for the CRI yet");
   },
   updatePodSandboxResources: () => {
     throw unimplemented("UpdatePodSandboxResources", "a sandbox has no containers with resources");
@@ -81,7 +82,8 @@ function nodeCalls({ runtime, podCIDRs, version }: RuntimeServiceContext): Calls
   };
 }
 
-function sandboxCalls({ runtime: { sandboxes }, log }: RuntimeServiceContext): Calls {
+/** Finds the sandboxes of clients of the CRI. */
+function finderOf({ runtime: { sandboxes } }: RuntimeServiceContext) {
   /** Returns those that clients of the CRI have made, whose ID begins so. */
   const made = (id: string, signal: AbortSignal) =>
     sandboxes.list({ id, ofCri: true, isMade: true }, { signal });
@@ -95,6 +97,12 @@ function sandboxCalls({ runtime: { sandboxes }, log }: RuntimeServiceContext): C
     }
     return exact ?? found[0];
   };
+  return { made, find };
+}
+
+function sandboxCalls(context: RuntimeServiceContext): Calls {
+  const { runtime: { sandboxes }, log } = context;
+  const { made, find } = finderOf(context);
   const onLeft = (sandbox: string) => ({ message }: Error) =>
     log.warn(`left on record: ${message}`, { sandbox });
   return {
@@ -140,14 +148,42 @@ function sandboxCalls({ runtime: { sandboxes }, log }: RuntimeServiceContext): C
   };
 }
 
-function fits({ state, labels }: Sandbox, filter: PodSandboxFilter | undefined): boolean {
+function statsCalls(context: RuntimeServiceContext): Calls {
+  const { sandboxes } = context.runtime;
+  const { made, find } = finderOf(context);
+  const statsOf = async (found: readonly Sandbox[], signal: AbortSignal) => {
+    const traffic = await sandboxes.traffic(found, { signal });
+    return await Promise.all(
+      found.map((sandbox, at) => podSandboxStats(sandbox, traffic[at] ?? null, signal)),
+    );
+  };
+  return {
+    podSandboxStats: async ({ podSandboxId }, call) => {
+      const signal = signalOf(call);
+      const found = await find(podSandboxId, signal);
+      if (found === undefined) throw notFound("sandbox", podSandboxId);
+      const [stats] = await statsOf([found], signal);
+      return stats === undefined ? {} : { stats };
+    },
+    listPodSandboxStats: async ({ filter }, call) => {
+      const signal = signalOf(call);
+      const { id = "", labelSelector = {} } = filter ?? {};
+      const found = (await made(id, signal)).filter((sandbox) => hasLabels(sandbox, labelSelector));
+      return { stats: await statsOf(found, signal) };
+    },
+  };
+}
+
+function fits(sandbox: Sandbox, filter: PodSandboxFilter | undefined): boolean {
   if (filter === undefined) return true;
   const { state: wanted, labelSelector } = filter;
   const isReady = wanted?.state === PodSandboxState.SANDBOX_READY;
-  return (wanted === undefined || isReady === (state === "ready")) &&
-    Object.entries(labelSelector).every(([key, value]) =>
-      Object.hasOwn(labels, key) && labels[key] === value
-    );
+  return (wanted === undefined || isReady === (sandbox.state === "ready")) &&
+    hasLabels(sandbox, labelSelector);
+}
+
+function hasLabels({ labels }: Sandbox, wanted: Readonly<Record<string, string>>): boolean {
+  return Object.entries(wanted).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
 }
 
 /** Returns the signal of a call, with a reason in podwire's words. */

@@ -59,7 +59,7 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
   const { hostname, annotations } = request;
-  const identity = { hostname, annotations, cgroup: cgroupOf(id) };
+  const identity = { hostname, annotations, cgroup: infraCgroup(id) };
   const config = infraConfig(identity, await limitsFor(request, options));
   await writeFileSynced(`${bundle}/config.json`, JSON.stringify(config), OF_THIS_BOOT);
   const pidFile = `${bundle}/pid`;
@@ -137,7 +137,7 @@ export async function infraEndDetails(
   id: string,
   { run, signal }: Pick<InfraOptions, "run" | "signal">,
 ): Promise<string> {
-  const kills = await oomKills(cgroupOf(id), { run, signal });
+  const kills = await oomKills(infraCgroup(id), { run, signal });
   return kills === 0 ? "" : `; the kernel has killed ${kills} of its processes because memory ran out`;
 }
 
@@ -219,8 +219,11 @@ async function runRuntime(
   }
 }
 
-/** Not below a parent cgroup for podwire: the runtime would create it, and nothing would remove it. */
-function cgroupOf(id: string): string {
+/**
+ * Returns the cgroup of a sandbox's infra container. It is not below a parent for podwire: the runtime would create that, and
+ * nothing would remove it.
+ */
+export function infraCgroup(id: string): string {
   return `/podwire-${id}`;
 }
 

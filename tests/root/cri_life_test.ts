@@ -112,6 +112,18 @@ binaryTest(
       pid: "POD",
     });
     assertEquals(await sh(`nsenter -t ${pid} -u hostname`), "pod.example\n");
+    await sh(`nsenter -t ${pid} -n bash -c 'printf %01000d 0 >/dev/udp/${ips[0].replace(/\d+$/, "250")}/9'`);
+    const { stats: [stats] } = await client.ok("ListPodSandboxStats", { filter: { id } });
+    const { network, cpu, memory, process } = stats.linux;
+    assertEquals(network.default_interface.name, "eth0");
+    assert(Number(network.default_interface.tx_bytes.value) > 0);
+    assert(Number(cpu.usage_core_nano_seconds.value) > 0);
+    assert(Number(memory.working_set_bytes.value) <= Number(memory.usage_bytes.value));
+    assertEquals(process.process_count.value, "1");
+    assertEquals(
+      (await client.ok("ListPodSandboxStats", { filter: { label_selector: { a: "b" } } })).stats,
+      [],
+    );
     Deno.kill(pid, "SIGKILL");
     await until("it is seen that the infra container is gone", async () => {
       const { status } = await client.ok("PodSandboxStatus", { pod_sandbox_id: id });

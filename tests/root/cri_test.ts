@@ -44,6 +44,12 @@ binaryTest(
       runtime_handler: "",
     });
     assertStringIncludes(await world.done(["exec", id, "--", "ip", "addr"]), ip);
+    const { stats } = await client.ok("PodSandboxStats", { pod_sandbox_id: id });
+    assertEquals({ attributes: stats.attributes, cpu: stats.linux.cpu }, {
+      attributes: { id, metadata: status.metadata, labels: { app: "web" }, annotations: { "a.b/c": "d\ne" } },
+      cpu: null,
+    });
+    assertEquals(stats.linux.network.default_interface.name, "eth0");
     assertStringIncludes(await world.done(["ps"]), "web");
 
     const owned = await world.refused(1, ["rm", id]);
