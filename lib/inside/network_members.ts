@@ -29,18 +29,23 @@ export class NetworkMembers {
   #added: string[] = [];
   #isChanged = false;
   readonly #wasListed: boolean;
+  /** Whether the file is there and cannot be read, as a loss of power leaves it. */
+  readonly #isCut: boolean;
 
-  private constructor(path: string, count: number | undefined) {
+  private constructor(path: string, count: number | undefined, isCut: boolean) {
     this.#path = path;
     this.#count = count ?? 0;
+    this.#isCut = isCut;
     this.#wasListed = this.isListed;
     if (count === undefined) this.#lines = new Map();
   }
 
   /** Opens the file. One that is missing or cut has no sandboxes: recovery makes it anew from the records. */
   static open(path: string): NetworkMembers {
-    const [, count] = HEAD.exec(beginningNow(path, HEAD_BYTES) ?? "") ?? [];
-    return new NetworkMembers(path, count === undefined ? undefined : Number(count));
+    const beginning = beginningNow(path, HEAD_BYTES);
+    const [, count] = HEAD.exec(beginning ?? "") ?? [];
+    if (count !== undefined) return new NetworkMembers(path, Number(count), false);
+    return new NetworkMembers(path, undefined, beginning !== undefined);
   }
 
   /** The number of sandboxes on the network. */
@@ -87,7 +92,7 @@ export class NetworkMembers {
   replace(members: readonly Member[]): boolean {
     const next = new Map(members.map((member) => [member.id, printMember(member)]));
     const [lines, known] = [next, this.#read()].map((each) => [...each.values()].sort().join("\n"));
-    const isSame = lines === known && next.size === this.#count;
+    const isSame = !this.#isCut && lines === known && next.size === this.#count;
     if (!isSame) this.#changed(next);
     return !isSame;
   }

@@ -167,6 +167,8 @@ folderTest("a sweep makes everything as the sandboxes are, whatever was lost or 
     "a network that is gone": () => Deno.remove(`${networksDir(folder.dir)}/net`),
     "a network that is cut": () => Deno.truncate(`${networksDir(folder.dir)}/net`, 40),
     "a network of nonsense": () => Deno.writeTextFile(`${networksDir(folder.dir)}/net`, "nonsense\n"),
+    "a network without sandboxes that is cut": () =>
+      Deno.writeTextFile(`${networksDir(folder.dir)}/gone`, ""),
     "names of nonsense": () => Deno.writeTextFile(`${sandboxDir(folder.dir, "a")}/names`, "\t\t\nx\ty\n"),
     "a sandbox that has gone without its folder": async () => {
       await files.put(sandbox("gone", { net: "10.0.0.9" }));

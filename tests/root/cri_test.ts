@@ -74,7 +74,7 @@ binaryTest(
     assertEquals(calls, [
       "Version OK",
       "RunPodSandbox OK",
-      "PodSandboxStatus OK",
+      ...["PodSandboxStatus OK", "PodSandboxStats OK"],
       ...["StopPodSandbox OK", "PodSandboxStatus OK", "StopPodSandbox OK", "PodSandboxStatus OK"],
       ...["RemovePodSandbox OK", "RemovePodSandbox OK"],
       "PodSandboxStatus NOT_FOUND",
