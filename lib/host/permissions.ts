@@ -133,9 +133,16 @@ export function isPermissionDenied(error: unknown): boolean {
 
 const REFUSED = /Operation not permitted|Permission denied|must be superuser|only root can/i;
 
-function findError(error: unknown, fits: (error: Error) => boolean): Error | undefined {
-  for (let depth = 0; error instanceof Error && depth < 16; depth++, error = error.cause) {
-    if (fits(error)) return error;
+/** Looks through the causes of an error, and through the errors of what was done at the same time. */
+function findError(error: unknown, fits: (error: Error) => boolean, depth = 0): Error | undefined {
+  if (!(error instanceof Error) || depth === MOST_CAUSES) return undefined;
+  if (fits(error)) return error;
+  const inside = [error.cause, ...error instanceof AggregateError ? error.errors : []];
+  for (const one of inside) {
+    const found = findError(one, fits, depth + 1);
+    if (found !== undefined) return found;
   }
   return undefined;
 }
+
+const MOST_CAUSES = 16;

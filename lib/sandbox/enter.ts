@@ -4,6 +4,7 @@ import { CniError } from "../cni/error.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { MountView } from "../host/mount_view.ts";
 import { netnsOf } from "../host/netns.ts";
+import { findProgram, withSystemDirs } from "../host/search_path.ts";
 import type { SandboxContext } from "./context.ts";
 import { holdSandboxNetns } from "./hold.ts";
 import { type InsideContext, putInside } from "./inside.ts";
@@ -33,7 +34,7 @@ export interface SandboxEntry extends AsyncDisposable {
 }
 
 /** The dependencies of {@linkcode enterSandbox}. */
-export type EnterContext = InsideContext & Pick<SandboxContext, "runDir" | "netnsDir">;
+export type EnterContext = InsideContext & Pick<SandboxContext, "runDir" | "netnsDir" | "path">;
 
 const NAMED_DIRS: readonly string[] = ["/run/netns", "/var/run/netns"];
 
@@ -72,10 +73,11 @@ export async function enterSandbox(
   // nsenter leaves a program in the root directory.
   const begin = [
     "--",
-    "unshare",
+    // The PATH of the program may lack the directory of this one.
+    findProgram("unshare", withSystemDirs(context.path)) ?? "unshare",
     `--wd=${view.cwd}`,
     "--",
-    ...pid === undefined ? [] : ["sh", "-c", AS_CHILD, "sh"],
+    ...pid === undefined ? [] : ["/bin/sh", "-c", AS_CHILD, "sh"],
   ];
   return entryOf([...all, ...begin], pid !== undefined, stack.move());
 }

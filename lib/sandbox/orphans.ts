@@ -31,7 +31,16 @@ import { tearDownHost } from "./tear_down.ts";
 export interface OrphansContext extends
   Pick<
     SandboxContext,
-    "sandboxes" | "locks" | "netnsDir" | "netnsPrefix" | "stateDir" | "path" | "timeouts" | "run" | "running"
+    | "sandboxes"
+    | "locks"
+    | "inside"
+    | "netnsDir"
+    | "netnsPrefix"
+    | "stateDir"
+    | "path"
+    | "timeouts"
+    | "run"
+    | "running"
   > {
   readonly store: AttachmentStore;
   readonly cache: Pick<ResultCache, "read">;
@@ -156,7 +165,7 @@ export class Orphans implements HostSweep {
 
   /** Removes the sandbox of a container that is gone. Its attachments were removed before, unless they are kept. */
   async #sweepContainer(id: string, { dryRun, signal }: HostSweepOptions): Promise<HostFindings> {
-    const { sandboxes, store } = this.#context;
+    const { sandboxes, store, inside } = this.#context;
     const readEnded = async () => {
       const record = await sandboxes.read(id);
       const end = record && await containerEnd(record, this.#context, signal);
@@ -175,6 +184,7 @@ export class Orphans implements HostSweep {
       }
       await attempt(item, found, async () => {
         if (dryRun) return;
+        await inside.remove(id);
         const { failures: [first] } = await tearDownHost(record, this.#context);
         if (first !== undefined) throw first;
         await sandboxes.remove(record);

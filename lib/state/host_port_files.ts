@@ -76,6 +76,7 @@ const PORT_NAME = /^([a-z][a-z0-9]{0,15})-(\d{1,5})\.json$/;
  * The caller holds the lock of the ports.
  */
 export class HostPortFiles {
+  #hasNoOlder = false;
   readonly #options: HostPortFilesOptions;
   readonly #dir: string;
 
@@ -164,12 +165,14 @@ export class HostPortFiles {
     }, { file: path });
   }
 
-  /** Returns the files of single ports. */
+  /** Returns the files of single ports. No more come once there are none: the number of the layout keeps earlier versions out. */
   async older(): Promise<PortFiles> {
+    if (this.#hasNoOlder) return new Map();
     const ports = (await listDir(this.#dir)).flatMap((name) => {
       const [, protocol, port] = PORT_NAME.exec(name) ?? [];
       return protocol === undefined ? [] : [{ protocol, port: Number(port) }];
     });
+    this.#hasNoOlder = ports.length === 0;
     return Map.groupBy(ports, (port) => blockName(blockOf(port)));
   }
 

@@ -52,8 +52,9 @@ async function makeNode(world: SandboxWorld): Promise<void> {
   }
 }
 
-/** podwire reads none of these, so there is nothing to report; libcni skips folders, too. */
-const SILENT = /^(state\/(failed|containers|by-name|interfaces\/\.complete)|run\/)|^cache\/.*: a directory$/;
+/** podwire reads none of these, or makes them anew from its records: nothing to report; libcni skips folders, too. */
+const SILENT =
+  /^(state\/(inside|failed|containers|by-name|interfaces\/\.complete)|run\/)|^cache\/.*: a directory$/;
 /** Without its lock a command does nothing, and reports why. */
 const LOCK = /^run\/.*\.lock$/;
 
