@@ -231,7 +231,7 @@ function exists(path: string): boolean {
 
 /** Installs a Deno and what the tests import: there is no network where they run. */
 async function prepareDeno(version: string): Promise<Outcome> {
-  const modules = ["tests/run.ts", "tests/library_tests.ts", "tests/machine_test.ts"];
+  const modules = ["tests/run.ts", "tests/library_tests.ts", "tests/machine_test.ts", "lib/cri/serve_cri.ts"];
   const { code } = await denow(["cache", "-q", ...modules], { env: { DENOW_VERSION: version } });
   if (code !== 0) say(`the tests cannot run under Deno "${version}"`);
   return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };

@@ -22,6 +22,8 @@ const ELSEWHERE = [
   // Its own files.
   "running_programs.ts",
   "socket.ts",
+  // Those that a dead process has left.
+  "unix_listener.ts",
   // A path that may not be inspected is not watched.
   "watch.ts",
 ];

@@ -3,6 +3,7 @@ import { dirname } from "@std/path";
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { CATATONIT, RUNC } from "./need.ts";
+import { ownMounts } from "./own_mounts.ts";
 
 const env = { PATH: `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}` };
 
@@ -24,7 +25,7 @@ binaryTest("exec enters the namespaces of the infra container, with the programs
   "catatonit",
 ], async (world) => {
   const pid = await box(world);
-  const before = await sh("cat /proc/self/mountinfo");
+  const before = await ownMounts(world.dir);
   for (const kind of ["net", "ipc", "uts", "pid"]) {
     const { stdout } = await inside(world, `readlink /proc/self/ns/${kind}`);
     assertEquals(stdout.trim(), await Deno.readLink(`/proc/${pid}/ns/${kind}`), kind);
@@ -36,7 +37,7 @@ binaryTest("exec enters the namespaces of the infra container, with the programs
     "box\n/catatonit -P ",
   );
   assertMatch((await inside(world, "cat /etc/hosts")).stdout, /podwire made this file/);
-  assertEquals(await sh("cat /proc/self/mountinfo"), before);
+  assertEquals(await ownMounts(world.dir), before);
   // With its files there is nothing but its one program.
   const own_program = await world.podwire(["exec", "--infra", "box", "--", "/catatonit", "--version"], {
     env,
@@ -65,13 +66,13 @@ binaryTest(
       child.kill(`SIG${signal}`);
       assertEquals((await child.output()).code, number + 40, signal);
     }
-    const child = world.start(["exec", "box", "--", "sh", "-c", `echo >${world.dir}/mark; exec sleep 600`], {
+    const child = world.start(["exec", "box", "--", "sh", "-c", `echo >${world.dir}/mark; exec sleep 602`], {
       env,
     });
     await until("the command runs", () => Deno.stat(`${world.dir}/mark`).then(() => true, () => false));
     child.kill("SIGTERM");
     assertEquals((await child.output()).code, 143, "one that does not care dies of it");
-    await until("no process is left", async () => (await sh("pgrep -xf 'sleep 600' || :")) === "");
+    await until("no process is left", async () => (await sh("pgrep -xf 'sleep 602' || :")) === "");
   },
 );
 

@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
 import type { Sandboxes } from "../../lib/sandbox/sandbox.ts";
+import { ownMounts } from "./own_mounts.ts";
 import { until } from "../until.ts";
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { bridgeNetwork, FLAVOURS, runtimeOf } from "./flavours.ts";
@@ -32,8 +33,6 @@ async function shIn(sandboxes: Sandboxes, name: string, script: string): Promise
   return stdout;
 }
 
-const mounts = () => sh("cat /proc/self/mountinfo");
-
 execTest(
   "a program finds the names of the sandbox in /etc, and its interfaces in /sys",
   async (_, sandboxes) => {
@@ -60,24 +59,24 @@ execTest(
 
 execTest("no mount of the host changes before, while or after a program runs", async (world, sandboxes) => {
   await sandboxes.run({ name: "web", networks: [{ name: "front" }] });
-  const before = await mounts();
+  const before = await ownMounts(world.dir);
   const [pipe, mark] = [`${world.dir}/pipe`, `${world.dir}/mark`];
   await sh(`mkfifo ${pipe}`);
   const script = `mount -t tmpfs tmpfs /mnt && echo >/mnt/own && echo >${mark} && cat ${pipe} && ls /mnt`;
   const running = shIn(sandboxes, "web", script);
   await until(() => Deno.stat(mark).then(() => true, () => false));
-  assertEquals(await mounts(), before);
+  assertEquals(await ownMounts(world.dir), before);
   // What the host mounts meanwhile is seen inside, and what it unmounts is not kept there.
   await sh(`echo go >${pipe}`);
   assertEquals(await running, "go\nown\n");
-  assertEquals(await mounts(), before);
+  assertEquals(await ownMounts(world.dir), before);
   // A program that cannot be started, and one that is cut short.
   assertEquals((await sandboxes.exec("web", { program: "no-such-program" })).code, 127);
   assertEquals((await sandboxes.exec("web", { program: "/etc/hosts" })).code, 126);
-  const hanging = { program: "sleep", args: ["600"] };
+  const hanging = { program: "sleep", args: ["601"] };
   await assertRejects(() => sandboxes.exec("web", hanging, { signal: AbortSignal.timeout(500) }), CniError);
-  assertEquals(await mounts(), before);
-  assertEquals(await sh("pgrep -xf 'sleep 600' || :"), "");
+  assertEquals(await ownMounts(world.dir), before);
+  assertEquals(await sh("pgrep -xf 'sleep 601' || :"), "");
 });
 
 execTest("the program gets every variable, and its working directory", async (world, sandboxes) => {

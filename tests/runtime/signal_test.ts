@@ -78,6 +78,8 @@ Deno.test("no call of Podwire and its sandboxes begins with a signal that has fi
       list: (options) => sandboxes.list({}, options),
       states: (options) => sandboxes.states(options),
       get: (options) => sandboxes.get("web", options),
+      enter: (options) => sandboxes.enter("web", options),
+      traffic: (options) => sandboxes.traffic([], options),
       hold: (options) => sandboxes.hold("web", options),
       exec: (options) => sandboxes.exec("web", { program: "true" }, options),
       repair: (options) => sandboxes.repair({}, options),
