@@ -364,9 +364,7 @@ Deno.test("ranges conflict in any port of theirs, over the borders of files, and
 
 Deno.test("claims that an earlier version wrote, a file for each port, are kept, joined, and released", async () => {
   await using world = await portWorld();
-  await addOf(world, "c1", publish({ hostPort: 8080 }, { hostPort: 8081 }, { hostPort: 9090 }));
   const dir = `${world.stateDir}/ports`;
-  for (const name of await claimsIn(world)) await Deno.remove(`${dir}/${name}`);
   const older = async (port: number, containerId: string) => {
     const claims = [{ containerId, network: "web", ifName: "eth0", hostIP: "" }];
     await Deno.writeTextFile(
@@ -374,6 +372,11 @@ Deno.test("claims that an earlier version wrote, a file for each port, are kept,
       await printChecksummed("podwire.port.v1", { claims }),
     );
   };
+  // One that finds no such file looks for none any more.
+  await Deno.mkdir(dir, { recursive: true });
+  await older(7000, "gone");
+  await addOf(world, "c1", publish({ hostPort: 8080 }, { hostPort: 8081 }, { hostPort: 9090 }));
+  for (const name of await claimsIn(world)) await Deno.remove(`${dir}/${name}`);
   for (const port of [8080, 8081, 9090]) await older(port, "c1");
   await older(8100, "gone");
   const error = await failing(() => addOf(world, "c2"));
