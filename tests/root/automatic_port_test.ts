@@ -32,6 +32,21 @@ async function read(host: string, port: number): Promise<string> {
   return (await sh(`bash -c 'exec 3<>/dev/tcp/${host}/${port} && cat <&3'`)).trim();
 }
 
+/** Removes the rules of one container: those of other tests are in the same chains. */
+async function removeRules(containerId: string): Promise<void> {
+  const lines = (await sh("nft -a list table ip cni_hostport")).split("\n");
+  const removals: string[] = [];
+  let chain = "";
+  for (const line of lines) {
+    chain = /^\s*chain (\S+) \{/.exec(line)?.[1] ?? chain;
+    const [, handle] = /# handle (\d+)$/.exec(line) ?? [];
+    if (!line.includes(containerId) || handle === undefined) continue;
+    removals.push(`delete rule ip cni_hostport ${chain} handle ${handle}`);
+  }
+  assert(removals.length > 0, lines.join("\n"));
+  await sh(`nft '${removals.join("; ")}'`);
+}
+
 Deno.test({
   name: "a port that podwire chooses leads to the sandbox, is shown, checked, and free after it",
   ...need("root", "ip", "nft"),
@@ -72,7 +87,7 @@ Deno.test({
       assertStringIncludes((await port("web", "80/udp")).text, `${none} 80/udp of the sandbox "web"`);
       assertStringIncludes((await port("web", "web")).text, '"web" is not PORT[/PROTO]');
       assertEquals((await podwire.sandboxes.check("web")).ready, true);
-      await sh("nft delete table ip cni_hostport");
+      await removeRules(sandbox.id);
       assertEquals((await podwire.sandboxes.check("web")).ready, false);
       const other = await podwire.sandboxes.run({ name: "other", publish: [":80"] });
       assert(!ports.some((port) => port.hostPort === other.networks[0]?.ports?.[0]?.hostPort));
