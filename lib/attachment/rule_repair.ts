@@ -78,16 +78,12 @@ export class RuleRepair {
 
   /**
    * Puts back what the attachments have lost, with one transaction for many containers. Containers with an operation in progress
-   * are waited for one by one, or left out if `skipBusy` is set. With `found`, what {@linkcode RuleRepair.find} has just returned,
-   * only these containers are looked at.
+   * are waited for one by one, or left out if `skipBusy` is set.
    */
   async repair(
-    request: RuleRepairRequest & {
-      readonly skipBusy?: boolean | undefined;
-      readonly found?: readonly LostRules[] | undefined;
-    } = {},
+    request: RuleRepairRequest & { readonly skipBusy?: boolean | undefined } = {},
   ): Promise<RuleRepairReport> {
-    const lost = request.found ?? await this.find(request);
+    const lost = await this.find(request);
     const containers = [...new Set(lost.map(({ containerId }) => containerId))];
     const repaired: LostRules[] = [];
     const busy: string[] = [];

@@ -80,7 +80,7 @@ export class RuleWatch implements AsyncDisposable {
     await delay(Math.max(0, this.#restUntil - performance.now()), signal);
     const started = performance.now();
     let lost = await rules.find({ forwarding: true, signal });
-    if (lost.length > 0 && this.#options.repairs && await this.#repair(lost, signal)) {
+    if (lost.length > 0 && this.#options.repairs && await this.#repair(signal)) {
       lost = await rules.find({ forwarding: true, signal });
     }
     drifts.takeAll("rules", lost.map((each) => ({ ...each, why: whyOf(each) })));
@@ -90,9 +90,9 @@ export class RuleWatch implements AsyncDisposable {
   }
 
   /** Returns whether anything was put back. */
-  async #repair(found: readonly LostRules[], signal: AbortSignal): Promise<boolean> {
+  async #repair(signal: AbortSignal): Promise<boolean> {
     const { rules, drifts, log } = this.#options;
-    const { lost, busy } = await rules.repair({ skipBusy: true, found, signal });
+    const { lost, busy } = await rules.repair({ skipBusy: true, signal });
     if (busy.length > 0) this.#debouncer.within(BUSY_MS);
     const repaired = lost.filter(({ error }) => error === undefined);
     if (repaired.length === 0) return false;
