@@ -104,7 +104,7 @@ export const SERVE: Command = {
     "If the addresses of a network come from DHCP, it starts `dhcp daemon` of the plugin, unless one listens there already,\n" +
     "watches it, and asks for the leases again that a new one does not know.\n\n" +
     "If a flush or a reload of the firewall takes rules of built-in plugins away, the daemon puts them back within\n" +
-    "two seconds; connections of the sandboxes go on. Links, addresses and routes that are lost, and forwarding that is\n" +
+    "seconds; connections of the sandboxes go on. Links, addresses and routes that are lost, and forwarding that is\n" +
     "switched off, are reported: in the log, as an event and in the metrics.\n\n" +
     "A request gets a sandbox of the pool if it asks for one network and sets nothing but a name, a namespace and\n" +
     "labels. Until then, ps shows the sandbox in namespace podwire-pool. Its plugins got K8S_POD_NAME=pool-... and that\n" +
