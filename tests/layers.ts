@@ -173,6 +173,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "shaping_request.ts",
       "shown_shaping.ts",
       "netlink_problem.ts",
+      "explained.ts",
       "shaping_calls.ts",
       "vlan_request.ts",
       "vlan_calls.ts",
@@ -232,7 +233,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     about: "the wire between runtime and plugin, both ends",
     files: [
       "invocation.ts",
-      "rule_owner.ts",
       "attach_target.ts",
       "deadline.ts",
       "safety.ts",
@@ -243,6 +243,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "netns_guard.ts",
       "serve.ts",
       "call.ts",
+      "rule_owner.ts",
       "locate.ts",
       "retry.ts",
       "start_error.ts",

@@ -45,7 +45,6 @@ export async function checkChain(
   added: JsonObject | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  const prevResult = added && cachedResult(list, added);
   for (const [index, { plugin, config }] of checkRequests(list, target, added).entries()) {
     await withPlace(
       "CHECK",
@@ -54,7 +53,7 @@ export async function checkChain(
       target,
       () =>
         runner.call({ ...callOf("CHECK", plugin, target, signal), config }).catch((error: unknown) => {
-          throw withDefectHint(error, plugin.type, prevResult);
+          throw withDefectHint(error, plugin.type, added && cachedResult(list, added));
         }),
     );
   }

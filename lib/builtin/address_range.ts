@@ -173,8 +173,8 @@ function formatRange(range: AddressRange): string {
 }
 
 /**
- * Yields every address of a set except the gateways and the excluded ones, once, beginning after the one that was allocated last: if a container
- * restarts in a loop, an address is used again only after all others.
+ * Yields every address of a set except the gateways and the excluded ones, once, beginning after the one that was allocated
+ * last: if a container restarts in a loop, an address is used again only after all others.
  */
 export function* candidates(
   set: RangeSet,

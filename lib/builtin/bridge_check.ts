@@ -63,7 +63,6 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   const outside = await Promise.all([bridge, ...ports].map(({ name }) => findLink(kernel, name, host)));
   const [bridgeLink, ...portLinks] = outside;
   checkLink(bridge, bridgeLink, "bridge");
-  if (bridgeLink === undefined) throw wrong(`interface "${bridge.name}" is not there any more`);
   if (bridgeLink.isPromiscuous !== config.promiscMode) {
     throw wrong(`bridge "${bridge.name}" is ${config.promiscMode ? "not " : ""}in promiscuous mode`);
   }
@@ -81,8 +80,9 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   if (port === undefined) {
     throw wrong(`no veth of prevResult connects "${container.name}" with bridge "${bridge.name}"`);
   }
-  checkLink(port, portLinks[at], "veth");
-  checkMtu({ name: port.name, mtu: portLinks[at]?.mtu ?? 0 }, config.mtu);
+  const portLink = portLinks[at];
+  checkLink(port, portLink, "veth");
+  checkMtu({ name: port.name, mtu: portLink.mtu }, config.mtu);
   await checkVlans(host, config, { bridge: bridgeLink, port: port.name });
   if (config.macspoofchk) {
     const { containerId, ifName } = wanted;

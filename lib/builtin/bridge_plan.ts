@@ -47,8 +47,8 @@ function firstHost(address: Cidr): Ip {
 }
 
 /**
- * Returns the operations that give the bridge, or the gateway of its VLAN, its missing addresses. Another address is a conflict if it is IPv4 or of an
- * overlapping network; it is removed only with `forceAddress`.
+ * Returns the operations that give the bridge, or the gateway of its VLAN, its missing addresses. Another address is a
+ * conflict if it is IPv4 or of an overlapping network; it is removed only with `forceAddress`.
  */
 export function bridgeAddressOperations(
   { device, forceAddress }: { readonly device: string; readonly forceAddress: boolean },

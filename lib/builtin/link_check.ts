@@ -68,7 +68,11 @@ export async function showNetns(host: Host, netns: string, ifName: string): Prom
 }
 
 /** Checks that an interface of a result is there, of that kind, up, and has its MAC address. */
-export function checkLink(expected: Interface, link: LinkInfo | undefined, kind: string): void {
+export function checkLink(
+  expected: Interface,
+  link: LinkInfo | undefined,
+  kind: string,
+): asserts link is LinkInfo {
   const { name, mac } = expected;
   if (link === undefined) throw wrong(`interface "${name}" is not there any more`);
   if (link.kind !== kind) throw wrong(`interface "${name}" is not a ${kind}`);

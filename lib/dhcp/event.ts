@@ -1,11 +1,5 @@
 import type { AttachmentKey } from "../state/attachment_key.ts";
 
-/** What became of a lease in a daemon that began without it. */
-export const LEASE_OUTCOMES = ["renewed", "changed", "failed"] as const;
-
-/** One of {@linkcode LEASE_OUTCOMES}. */
-export type LeaseOutcome = typeof LEASE_OUTCOMES[number];
-
 /** Something that happened to a DHCP daemon, or to the leases that it holds. */
 export type DhcpEvent =
   & {
@@ -30,14 +24,11 @@ export type LeaseEvent =
   }
   & LeaseResult;
 
-/** How the daemon answered. */
+/** What became of a lease in a daemon that began without it. */
 export type LeaseResult =
-  & { readonly outcome: LeaseOutcome }
-  & (
-    /** The daemon renews it from now on. */
-    | { readonly outcome: "renewed"; readonly address: string }
-    /** The server has given another address. The container still has the one that it was attached with. */
-    | { readonly outcome: "changed"; readonly address: string; readonly attached: readonly string[] }
-    /** There is none; the next try comes later. */
-    | { readonly outcome: "failed"; readonly reason: string }
-  );
+  /** The daemon renews it from now on. */
+  | { readonly outcome: "renewed"; readonly address: string }
+  /** The server has given another address. The container still has the one that it was attached with. */
+  | { readonly outcome: "changed"; readonly address: string; readonly attached: readonly string[] }
+  /** There is none; the next try comes later. */
+  | { readonly outcome: "failed"; readonly reason: string };

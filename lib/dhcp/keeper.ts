@@ -90,7 +90,7 @@ export class DhcpKeeper implements AsyncDisposable {
   async #keepNeeded(): Promise<void> {
     const { signal } = this.#stop;
     if (signal.aborted) return;
-    const needed = new Set([...dhcpSocketsOf((await this.#options.source.current(signal)).lists)]);
+    const needed = new Set(dhcpSocketsOf((await this.#options.source.current(signal)).lists));
     for (const socket of await this.#attachedSockets()) needed.add(socket);
     for (const socket of needed) if (!this.#kept.has(socket)) this.#kept.set(socket, this.#keep(socket));
     for (const [socket, { stop, ended }] of this.#kept) {

@@ -105,10 +105,12 @@ export class Leases {
     try {
       if (last.isStuck) await this.#call(lease, "DEL", timeouts.DEL, signal);
       const addresses = await this.#call(lease, "ADD", timeouts.ADD, signal);
-      // The container is being detached, or is gone: its DEL may have come before there was a lease.
-      if ((await store.read(record))?.state !== "attached") {
+      const now = await store.read(record);
+      if (now === undefined || now.state === "deleting" || now.state === "failed") {
+        // The container is being detached, or is gone: its DEL may have come before there was a lease.
         await this.#call(lease, "DEL", timeouts.DEL, signal);
-      } else this.#report(lease, addresses);
+      } else if (now.state === "attached" && now.since === record.since) this.#report(lease, addresses);
+      // Else it is attached anew, which has asked for the same lease itself.
       return undefined;
     } catch (cause) {
       signal.throwIfAborted();

@@ -3,6 +3,7 @@ import { ipBatchJson } from "../host/ip_batch.ts";
 import { ipJson, type IpOptions } from "../host/ip_command.ts";
 import { createNetns, nsProblem, pinNetns, removeNetns } from "../host/netns.ts";
 import { changeVlansByBridge, vlansByBridge } from "./bridge_programs.ts";
+import type { RefusalClass } from "./explained.ts";
 import { asKernelError, readAnswers } from "./ip_answers.ts";
 import { ipLines, isWritable, needsDetails, needsFamily6, needsNumbers, unwritableIn } from "./ip_lines.ts";
 import { askKeptIp, canBeKept } from "./kept_ip.ts";
@@ -11,7 +12,6 @@ import {
   type Kernel,
   KernelError,
   type KernelOptions,
-  type KernelProblem,
   PortVlanError,
   type PortVlanPlace,
   ShapingError,
@@ -27,8 +27,8 @@ import { shapeByTc, shapingByTc } from "./tc_programs.ts";
 
 /**
  * The network stack, through programs: one process for all operations of a call. Requires root, and `--allow-run=ip`, with
- * `nsenter` for other namespaces, `sh` for kernel parameters, `tc` for queues, `bridge` for the VLANs of ports, and `mount`, `umount` and `unshare` to make and remove
- * namespaces.
+ * `nsenter` for other namespaces, `sh` for kernel parameters, `tc` for queues, `bridge` for the VLANs of ports, and `mount`,
+ * `umount` and `unshare` to make and remove namespaces.
  */
 export class IpKernel implements Kernel {
   readonly #run: RunCommand;
@@ -122,7 +122,7 @@ export class IpKernel implements Kernel {
 
   /** Runs another program than `ip`. */
   async #by<T>(
-    Failure: ProgramError,
+    Refusal: RefusalClass,
     what: string,
     options: ShapingPlace,
     act: (place: IpOptions) => Promise<T>,
@@ -134,7 +134,7 @@ export class IpKernel implements Kernel {
       const failure = asKernelError(error, [], options.netns);
       if (!(failure instanceof KernelError)) throw error;
       const { why, problem, program, code, stderr } = failure;
-      throw new Failure(what, why, problem, { program, code, stderr, cause: error });
+      throw new Refusal(what, why, problem, { program, code, stderr, cause: error });
     }
   }
 
@@ -173,14 +173,6 @@ export class IpKernel implements Kernel {
     return await ipBatchJson(lines, { ...options, sysctls, sysctlsOutside, flags });
   }
 }
-
-/** The error of a program that is not `ip`. */
-type ProgramError = new (
-  what: string,
-  why: string,
-  problem: KernelProblem,
-  options: { program?: string; code?: number; stderr?: string; cause?: unknown },
-) => Error;
 
 /** The operations in their order, in parts: those for which `ip` needs a flag for their family are apart from the others. */
 function partsOf(operations: readonly Operation[]): readonly (readonly Operation[])[] {

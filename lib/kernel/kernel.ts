@@ -63,13 +63,8 @@ export interface Kernel {
   portVlans(options?: PortVlanPlace): Promise<ReadonlyMap<string, readonly PortVlans[]>>;
 }
 
-/** Where the ports of a bridge are. */
-export type PortVlanPlace = Pick<KernelOptions, "netns" | "signal">;
-
-/** A change of the VLANs of a port, or a question about them, that the kernel refused. */
-export class PortVlanError extends HostError {
-  override readonly name = "PortVlanError";
-
+/** What the kernel refused beside {@linkcode Operation}s, which have an error of their own. */
+class KernelRefusal extends HostError {
   /** `why` is the kernel's word, without a full stop. */
   constructor(
     readonly what: string,
@@ -81,22 +76,20 @@ export class PortVlanError extends HostError {
   }
 }
 
+/** Where the ports of a bridge are. */
+export type PortVlanPlace = Pick<KernelOptions, "netns" | "signal">;
+
+/** A change of the VLANs of a port, or a question about them, that the kernel refused. */
+export class PortVlanError extends KernelRefusal {
+  override readonly name = "PortVlanError";
+}
+
 /** Where packets are queued. */
 export type ShapingPlace = Pick<KernelOptions, "netns" | "signal">;
 
 /** A change of how packets are queued that the kernel refused. */
-export class ShapingError extends HostError {
+export class ShapingError extends KernelRefusal {
   override readonly name = "ShapingError";
-
-  /** `why` is the kernel's word, without a full stop. */
-  constructor(
-    readonly what: string,
-    readonly why: string,
-    readonly problem: KernelProblem,
-    options: { program?: string; code?: number; stderr?: string; cause?: unknown } = {},
-  ) {
-    super(`Cannot ${what}: ${why}`, options);
-  }
 }
 
 /** The namespace whose kernel parameters are meant. */

@@ -1,6 +1,5 @@
 import { ShapingError } from "./kernel.ts";
-import { problemOf } from "./netlink_problem.ts";
-import { NetlinkFormatError } from "./netlink_reader.ts";
+import { explained } from "./explained.ts";
 import { NetlinkError } from "./netlink_reply.ts";
 import type { NetlinkSocket } from "./netlink_socket.ts";
 import { describeShaping, type Shaping, type ShapingChange } from "./shaping.ts";
@@ -13,7 +12,7 @@ const NOT_THERE = ["ENOENT", "EINVAL"];
 
 /** Makes a change by netlink. @throws {ShapingError} */
 export async function applyShaping(socket: NetlinkSocket, change: ShapingChange): Promise<void> {
-  await explained(describeShaping(change), async () => {
+  await explained(ShapingError, describeShaping(change), async () => {
     const { index } = await findLink(socket, change.device);
     switch (change.kind) {
       case "limit-rate":
@@ -33,7 +32,11 @@ export async function applyShaping(socket: NetlinkSocket, change: ShapingChange)
 
 /** Shows how the packets of an interface are queued. @throws {ShapingError} */
 export async function shapingBySocket(socket: NetlinkSocket, device: string): Promise<Shaping> {
-  return await explained(`show the queues of ${JSON.stringify(device)}`, () => showShaping(socket, device));
+  return await explained(
+    ShapingError,
+    `show the queues of ${JSON.stringify(device)}`,
+    () => showShaping(socket, device),
+  );
 }
 
 async function unlessGone(removal: Promise<void>): Promise<void> {
@@ -41,15 +44,5 @@ async function unlessGone(removal: Promise<void>): Promise<void> {
     await removal;
   } catch (error) {
     if (!(error instanceof NetlinkError) || !NOT_THERE.includes(error.errno)) throw error;
-  }
-}
-
-async function explained<T>(what: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    if (!(error instanceof NetlinkError) && !(error instanceof NetlinkFormatError)) throw error;
-    const { why, errno } = error;
-    throw new ShapingError(what, why, problemOf(errno), { stderr: why, cause: error });
   }
 }

@@ -1,8 +1,7 @@
 import { PortVlanError } from "./kernel.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
-import { problemOf } from "./netlink_problem.ts";
-import { NetlinkFormatError, type NetlinkMessage, type NetlinkReader } from "./netlink_reader.ts";
-import { NetlinkError } from "./netlink_reply.ts";
+import { explained } from "./explained.ts";
+import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
 import type { NetlinkSocket } from "./netlink_socket.ts";
 import { describePortVlans, type PortVlanChange, type PortVlans, SHOW_PORT_VLANS } from "./port_vlan.ts";
 import { findLink, listed } from "./shown_links.ts";
@@ -10,7 +9,7 @@ import { addVlans, listVlans, removeVlans } from "./vlan_request.ts";
 
 /** Makes a change by netlink. @throws {PortVlanError} */
 export async function changeVlans(socket: NetlinkSocket, change: PortVlanChange): Promise<void> {
-  await explained(describePortVlans(change), async () => {
+  await explained(PortVlanError, describePortVlans(change), async () => {
     const { index } = await findLink(socket, change.device);
     if (change.replaces) {
       const before = (await listedVlans(socket)).find((port) => port.index === index)?.vlans ?? [];
@@ -24,7 +23,7 @@ export async function changeVlans(socket: NetlinkSocket, change: PortVlanChange)
 export async function vlansBySocket(
   socket: NetlinkSocket,
 ): Promise<ReadonlyMap<string, readonly PortVlans[]>> {
-  const ports = await explained(SHOW_PORT_VLANS, () => listedVlans(socket));
+  const ports = await explained(PortVlanError, SHOW_PORT_VLANS, () => listedVlans(socket));
   return new Map(ports.map(({ name, vlans }) => [name, vlans]));
 }
 
@@ -73,14 +72,4 @@ function vlansIn(reader: NetlinkReader, start: number, end: number): readonly Po
     });
   });
   return vlans;
-}
-
-async function explained<T>(what: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    if (!(error instanceof NetlinkError) && !(error instanceof NetlinkFormatError)) throw error;
-    const { why, errno } = error;
-    throw new PortVlanError(what, why, problemOf(errno), { stderr: why, cause: error });
-  }
 }

@@ -27,8 +27,8 @@ export interface RemoveNetworkContext {
 const SHOWN = 8;
 
 /**
- * Removes the file of a network that {@linkcode createNetwork} made, its bridge, and the empty directory of its addresses. It refuses while a container is attached,
- * also by another runtime. Returns the file.
+ * Removes the file of a network that {@linkcode createNetwork} made, its bridge, and the empty directory of its addresses. It
+ * refuses while a container is attached, also by another runtime. Returns the file.
  *
  * @throws {CniError} kind `not-found`, `usage` for a file that podwire has not made, or `conflict`
  */

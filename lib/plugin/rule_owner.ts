@@ -1,16 +1,8 @@
 import type { CniError } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
-import type { CniArgs } from "./invocation.ts";
+import type { PluginCall } from "./call.ts";
 
 /** One plugin of one attachment that made rules, with the configuration that its CHECK would get. */
-export interface RuleOwner {
-  readonly type: string;
-  readonly config: JsonObject;
-  readonly containerId: string;
-  readonly netns: string;
-  readonly ifName: string;
-  readonly args: CniArgs;
-}
+export type RuleOwner = Pick<PluginCall, "type" | "config" | "containerId" | "netns" | "ifName" | "args">;
 
 /** What became of the rules of one plugin of one attachment. */
 export interface RepairedRules {

@@ -19,6 +19,7 @@ const KINDS = [
   "removed",
   "embedded",
   "embedded-mtu",
+  "pod-cidrs",
 ].map((
   name,
 ) => `podwire.${name}.v1`);

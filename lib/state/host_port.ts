@@ -56,9 +56,7 @@ export function publishedPortsOf(capabilityArgs: JsonObject): readonly Published
     const [port] = hostPortIn(mapping);
     const containerPort = isObject(mapping) ? numberOf(memberInAnyCase(mapping, "containerPort")) : undefined;
     if (port === undefined || containerPort === undefined) return [];
-    const { family, address, port: hostPort, protocol } = port;
-    const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";
-    return [{ hostIP: address || wildcard, hostPort, containerPort, protocol }];
+    return [{ hostIP: hostIpOf(port), hostPort: port.port, containerPort, protocol: port.protocol }];
   });
 }
 
@@ -86,13 +84,24 @@ export function hostAddress(hostIP: string): Pick<HostPort, "family" | "address"
   return ip && { family: ip.family, address: isWildcard(ip) ? "" : formatIp(ip) };
 }
 
+/** Returns the `hostIP` that {@linkcode hostAddress} reads as these addresses. */
+export function hostIpOf({ family, address }: Pick<HostPort, "family" | "address">): string {
+  if (address !== "" || family === undefined) return address;
+  return family === 4 ? "0.0.0.0" : "::";
+}
+
 function isWildcard({ value }: Ip): boolean {
   return value === 0n;
 }
 
 /** Whether a packet could be for both ports. */
 export function overlap(a: HostPort, b: HostPort): boolean {
-  if (a.port !== b.port || a.protocol !== b.protocol) return false;
+  return a.port === b.port && isSamePlace(a, b);
+}
+
+/** Whether a packet could be for both, if their ports are the same. */
+export function isSamePlace(a: Omit<HostPort, "port">, b: Omit<HostPort, "port">): boolean {
+  if (a.protocol !== b.protocol) return false;
   if (a.family !== undefined && b.family !== undefined && a.family !== b.family) return false;
   return a.address === "" || b.address === "" || a.address === b.address;
 }

@@ -10,7 +10,7 @@ import {
   ValidationError,
 } from "../cni/shape.ts";
 import { type AttachmentKey, attachmentKey, isSameAttachment } from "./attachment_key.ts";
-import { hostAddress, type HostPort } from "./host_port.ts";
+import { hostAddress, hostIpOf, type HostPort, isSamePlace } from "./host_port.ts";
 
 /** Consecutive ports with the attachment that has them. */
 export interface Claim extends Omit<HostPort, "port"> {
@@ -63,12 +63,6 @@ export function blockName(block: PortBlock): string {
 /** Whether a packet could be for the port and for one of a claim. */
 export function overlapsClaim(port: HostPort, claim: Claim): boolean {
   return port.port >= claim.first && port.port <= claim.last && isSamePlace(port, claim);
-}
-
-function isSamePlace(a: Omit<HostPort, "port">, b: Omit<HostPort, "port">): boolean {
-  if (a.protocol !== b.protocol) return false;
-  if (a.family !== undefined && b.family !== undefined && a.family !== b.family) return false;
-  return a.address === "" || b.address === "" || a.address === b.address;
 }
 
 /** Returns the claims that an attachment makes on these ports. */
@@ -152,7 +146,6 @@ function encode(claim: Claim): JsonObject {
   return { ...encodePlace(claim), first, last };
 }
 
-function encodePlace({ family, address, key, unknownMembers }: Omit<Claim, "first" | "last">): JsonObject {
-  const wildcard = family === undefined ? "" : family === 4 ? "0.0.0.0" : "::";
-  return { ...unknownMembers, ...key, hostIP: address || wildcard };
+function encodePlace({ key, unknownMembers, ...where }: Omit<Claim, "first" | "last">): JsonObject {
+  return { ...unknownMembers, ...key, hostIP: hostIpOf(where) };
 }

@@ -25,6 +25,7 @@ import { hostPortsOf } from "./host_port.ts";
 import {
   blockName,
   blockOf,
+  byBlock,
   type Claim,
   type Claims,
   claimsBody,
@@ -173,7 +174,7 @@ export class HostPortFiles {
       return protocol === undefined ? [] : [{ protocol, port: Number(port) }];
     });
     this.#hasNoOlder = ports.length === 0;
-    return Map.groupBy(ports, (port) => blockName(blockOf(port)));
+    return byBlock(ports);
   }
 
   /** Returns the blocks that have a file. */

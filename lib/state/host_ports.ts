@@ -117,13 +117,7 @@ export class HostPorts {
       const live = await this.#withoutStale(others, wanted);
       files.push({ ...file, claims: [...live, ...claimsFor(key, wanted)] });
     }
-    try {
-      for (const file of files) await this.#files.write(file);
-    } catch (error) {
-      // The caller removes the record next, so a claim that stays is ignored.
-      for (const file of files) await this.#drop(key, file).catch(() => {});
-      throw error;
-    }
+    await this.#writeAll(key, files);
   }
 
   /**
@@ -143,26 +137,24 @@ export class HostPorts {
     using _locked = await this.#lock(signal);
     const older = await this.#files.older();
     const files = new Map<string, BlockFile>();
-    const fileOf = async (port: HostPort) => {
-      const block = blockOf(port);
+    const fileOf = async (block: PortBlock) => {
       const name = blockName(block);
       const file = files.get(name) ?? await this.#files.open(block, older);
       files.set(name, file);
-      return { name, file };
+      return file;
     };
     const isFree = async (port: HostPort) =>
       !listeners.some((each) => overlap(each, port)) &&
-      !(await fileOf(port)).file.claims.some((claim) => overlapsClaim(port, claim));
+      !(await fileOf(blockOf(port))).claims.some((claim) => overlapsClaim(port, claim));
     const start = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     const chosen = await chooseHostPorts(wanted, isFree, { local, start });
     if (chosen === undefined) throw noneFree(wanted);
-    const changed = new Map<string, BlockFile>();
-    for (const port of chosen) {
-      const { name, file } = await fileOf(port);
-      const { claims, ...rest } = changed.get(name) ?? file;
-      changed.set(name, { ...rest, claims: [...claims, ...claimsFor(key, [port])] });
+    const changed: BlockFile[] = [];
+    for (const { block, ports } of groupsOf(chosen)) {
+      const file = await fileOf(block);
+      changed.push({ ...file, claims: [...file.claims, ...claimsFor(key, ports)] });
     }
-    for (const file of changed.values()) await this.#files.write(file);
+    await this.#writeAll(key, changed);
     return chosen;
   }
 
@@ -219,6 +211,17 @@ export class HostPorts {
     held.use(await this.#inProcess.acquire(signal));
     held.use(await this.#options.locks.machine.ports(signal));
     return held.move();
+  }
+
+  /** Writes the claims of an attachment: all of them or none. */
+  async #writeAll(key: AttachmentKey, files: readonly BlockFile[]): Promise<void> {
+    try {
+      for (const file of files) await this.#files.write(file);
+    } catch (error) {
+      // The caller removes the record next, so a claim that stays is ignored.
+      for (const file of files) await this.#drop(key, file).catch(() => {});
+      throw error;
+    }
   }
 
   /** Takes from an attachment what it has in a block. */

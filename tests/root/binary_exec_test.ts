@@ -1,6 +1,7 @@
 // `podwire exec` behaves like the command that it runs: exit code, streams, signals, environment.
 import { assertEquals, assertMatch } from "@std/assert";
-import { binaryTest, type BinaryWorld, sh, until } from "./binary_world.ts";
+import { binaryTest, type BinaryWorld, until } from "./binary_world.ts";
+import { assertLeavesCtrlC } from "./typed_ctrl_c.ts";
 
 /** A sandbox without any network: exec needs only the namespace. */
 async function sandbox(world: BinaryWorld): Promise<void> {
@@ -83,19 +84,5 @@ binaryTest("exec passes signals to the command, which decides how to react", [],
 
 binaryTest("exec leaves Ctrl-C to the command", [], async (world) => {
   await sandbox(world);
-  const script =
-    `trap 'echo caught; echo >${world.dir}/heard; exit 7' INT; echo >${world.dir}/mark; while :; do sleep 0.02; done`;
-  const words = [...world.dirs, "exec", "box", "--", "sh", "-c", script].map((word) =>
-    `'${word.replaceAll("'", "'\\''")}'`
-  );
-  // Types Ctrl-C on a terminal of its own: the whole foreground group gets the signal.
-  const waits = (file: string) => `until [ -e ${world.dir}/${file} ]; do sleep 0.02; done`;
-  const typed = `(${waits("mark")}; sleep 0.1; printf '\\003'; ${waits("heard")}; sleep 1)`;
-  await Deno.writeTextFile(
-    `${world.dir}/call`,
-    `exec ${Deno.realPathSync(new URL("../../dist/podwire", import.meta.url))} ${words.join(" ")}\n`,
-  );
-  const out = await sh(`${typed} | script -qec 'exec sh ${world.dir}/call' /dev/null; echo "code $?"`);
-  assertMatch(out, /caught/);
-  assertMatch(out, /code 7/);
+  await assertLeavesCtrlC(world);
 });

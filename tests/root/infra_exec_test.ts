@@ -4,6 +4,7 @@ import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { CATATONIT, RUNC } from "./need.ts";
 import { ownMounts } from "./own_mounts.ts";
+import { assertLeavesCtrlC } from "./typed_ctrl_c.ts";
 
 const env = { PATH: `${dirname(RUNC)}:${dirname(CATATONIT)}:${SYSTEM_PATH}` };
 
@@ -81,19 +82,6 @@ binaryTest(
   ["runc", "catatonit"],
   async (world) => {
     await box(world);
-    const script =
-      `trap 'echo caught; echo >${world.dir}/heard; exit 7' INT; echo >${world.dir}/mark; while :; do sleep 0.02; done`;
-    const words = [...world.dirs, "exec", "box", "--", "sh", "-c", script].map((word) =>
-      `'${word.replaceAll("'", "'\\''")}'`
-    );
-    const waits = (file: string) => `until [ -e ${world.dir}/${file} ]; do sleep 0.02; done`;
-    const typed = `(${waits("mark")}; sleep 0.1; printf '\\003'; ${waits("heard")}; sleep 1)`;
-    await Deno.writeTextFile(
-      `${world.dir}/call`,
-      `exec ${Deno.realPathSync(new URL("../../dist/podwire", import.meta.url))} ${words.join(" ")}\n`,
-    );
-    const out = await sh(`${typed} | script -qec 'exec sh ${world.dir}/call' /dev/null; echo "code $?"`);
-    assertMatch(out, /caught/);
-    assertMatch(out, /code 7/);
+    await assertLeavesCtrlC(world);
   },
 );

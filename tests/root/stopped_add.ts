@@ -14,6 +14,18 @@ export interface Attachment {
   readonly ifName: string;
 }
 
+/** A runner of the built-in plugins, and what stops its call after the program with that number. */
+function stoppingAt(number: number): { readonly runner: PluginRunner; readonly stop: AbortController } {
+  const stop = new AbortController();
+  let started = 0;
+  const run: RunCommand = async (request) => {
+    const outcome = await runCommand(request);
+    if (started++ === number) stop.abort(new Error("stopped"));
+    return outcome;
+  };
+  return { stop, runner: new PluginRunner({ pluginDirs: [], builtins, builtinPolicy: "prefer", run }) };
+}
+
 /**
  * Repeats an ADD, and stops it after its first program, after its second one, and so on until it succeeds; then DEL. After each
  * stopped one `assertNothingLeft` gets the number of the program.
@@ -25,14 +37,7 @@ export async function stopAtEachProgram(
   const call = { ...attachment, args: [] };
   let stops = 0;
   for (let number = 0;; number++) {
-    const stop = new AbortController();
-    let started = 0;
-    const run: RunCommand = async (request) => {
-      const outcome = await runCommand(request);
-      if (started++ === number) stop.abort(new Error("stopped"));
-      return outcome;
-    };
-    const runner = new PluginRunner({ pluginDirs: [], builtins, builtinPolicy: "prefer", run });
+    const { runner, stop } = stoppingAt(number);
     const added = await runner.add({ ...call, verb: "ADD", signal: stop.signal }, "1.1.0").catch(() =>
       undefined
     );
@@ -53,14 +58,7 @@ export async function stopUntilAdded(
   assertNothingLeft: (number: number) => Promise<void>,
 ): Promise<void> {
   for (let number = 0;; number++) {
-    const stop = new AbortController();
-    let started = 0;
-    const run: RunCommand = async (request) => {
-      const outcome = await runCommand(request);
-      if (started++ === number) stop.abort(new Error("stopped"));
-      return outcome;
-    };
-    const runner = new PluginRunner({ pluginDirs: [], builtins, builtinPolicy: "prefer", run });
+    const { runner, stop } = stoppingAt(number);
     const call = { ...attachment, args: [], verb: "ADD", signal: stop.signal } as const;
     const added = await runner.add(call, "1.1.0").catch(() => undefined);
     if (added === undefined) {
