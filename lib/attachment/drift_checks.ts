@@ -8,12 +8,12 @@ import { isArray, isObject, member } from "../cni/json.ts";
 import { atLeast } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Logger } from "../host/log.ts";
-import { type AttachmentKey, attachmentKey } from "../state/attachment_key.ts";
+import { attachmentId, type AttachmentKey, attachmentKey } from "../state/attachment_key.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import type { Locks } from "../state/locks.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 import type { Attachments } from "./attachments.ts";
-import { driftId, type Drifts } from "./drifts.ts";
+import type { Drifts } from "./drifts.ts";
 
 /** Options of {@linkcode DriftChecks}. */
 export interface DriftChecksOptions {
@@ -69,7 +69,7 @@ export class DriftChecks implements AsyncDisposable {
   /** Checks an attachment soon. */
   hurry(key: AttachmentKey, ms = 0): void {
     if (this.#stop.signal.aborted) return;
-    this.#timers.set(driftId(key), ms, () => void this.#begin(attachmentKey(key)));
+    this.#timers.set(attachmentId(key), ms, () => void this.#begin(attachmentKey(key)));
   }
 
   /** Checks soon the attachments that have one of these links on the host. */
@@ -95,11 +95,12 @@ export class DriftChecks implements AsyncDisposable {
   async #round(): Promise<void> {
     const { drifts } = this.#options;
     const records = await this.#attached();
-    const ids = new Set(records.map(driftId));
+    const ids = new Set(records.map(attachmentId));
     // What is gone has not drifted, and is looked at no more.
-    for (const drift of drifts.current) if (!ids.has(driftId(drift))) this.#settle(drift, undefined);
-    // Those that have drifted have a time of their own.
-    await Promise.all(records.filter((record) => !drifts.has(record)).map((record) => this.#begin(record)));
+    for (const drift of drifts.current) if (!ids.has(attachmentId(drift))) this.#settle(drift, undefined);
+    // Those that did not pass have a time of their own.
+    const others = records.filter((record) => !this.#attempts.has(attachmentId(record)));
+    await Promise.all(others.map((record) => this.#begin(record)));
   }
 
   #begin(key: AttachmentKey): Promise<void> {
@@ -119,7 +120,10 @@ export class DriftChecks implements AsyncDisposable {
       if (record?.state !== "attached") return this.#settle(key, undefined);
       this.#settle(key, await this.#problemOf(record, signal));
     } catch (error) {
-      if (!signal.aborted) log.error(`Cannot check an attachment: ${asCniError(error, key).message}`);
+      if (signal.aborted) return;
+      log.error(`Cannot check an attachment: ${asCniError(error, key).message}`);
+      const attempts = this.#attempts.get(attachmentId(key));
+      if (attempts !== undefined) this.hurry(key, backoffMs(attempts));
     }
   }
 
@@ -138,7 +142,7 @@ export class DriftChecks implements AsyncDisposable {
   }
 
   #settle(key: AttachmentKey, why: string | undefined): void {
-    const id = driftId(key);
+    const id = attachmentId(key);
     this.#options.drifts.take("check", key, why);
     if (why === undefined) return void this.#attempts.delete(id);
     const attempts = (this.#attempts.get(id) ?? 0) + 1;

@@ -1,4 +1,4 @@
-import { type AttachmentKey, attachmentKey } from "../state/attachment_key.ts";
+import { attachmentId, type AttachmentKey, attachmentKey } from "../state/attachment_key.ts";
 
 /** An attachment that is not as its ADD left it. */
 export interface Drift extends AttachmentKey {
@@ -6,11 +6,6 @@ export interface Drift extends AttachmentKey {
   readonly why: string;
   /** Since when that is known, ISO 8601. */
   readonly since: string;
-}
-
-/** Returns a name for an attachment that no other has. */
-export function driftId({ containerId, network, ifName }: AttachmentKey): string {
-  return `${containerId} ${network} ${ifName}`;
 }
 
 /**
@@ -44,7 +39,7 @@ export class Drifts {
 
   /** Whether an attachment has drifted. */
   has(key: AttachmentKey): boolean {
-    return this.#found.has(driftId(key));
+    return this.#found.has(attachmentId(key));
   }
 
   /** Calls `listener` with each change from now on, until disposed of. */
@@ -56,7 +51,7 @@ export class Drifts {
   /** Takes what a source has found about an attachment; `why` is undefined if nothing is wrong. */
   take(source: DriftSource, attachment: AttachmentKey, why: string | undefined): void {
     const key = attachmentKey(attachment);
-    const id = driftId(key);
+    const id = attachmentId(key);
     const bySource = this.#found.get(id) ?? new Map<DriftSource, Drift>();
     const before = bySource.size;
     if (why === undefined) bySource.delete(source);
@@ -72,7 +67,7 @@ export class Drifts {
 
   /** Takes all that a source has found: what it did not find is well. */
   takeAll(source: DriftSource, found: readonly (AttachmentKey & { readonly why: string })[]): void {
-    const ids = new Set(found.map(driftId));
+    const ids = new Set(found.map(attachmentId));
     for (const [id, bySource] of [...this.#found]) {
       const drift = bySource.get(source);
       if (drift !== undefined && !ids.has(id)) this.take(source, drift, undefined);

@@ -5,7 +5,7 @@ import { asCniError } from "../errors/to_cni_error.ts";
 import type { PluginLocator } from "../plugin/locate.ts";
 import type { RepairRulesOptions, RuleKeeper, RuleOwner } from "../plugin/rule_owner.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
-import { isSameAttachment } from "../state/attachment_key.ts";
+import { attachmentId, attachmentKey } from "../state/attachment_key.ts";
 import type { Locks } from "../state/locks.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 import { checkRequests } from "./chain.ts";
@@ -63,14 +63,12 @@ export class RuleRepair {
     const { store, locks } = this.#context;
     const records = await this.#records(request.containers);
     const lost = await this.#apply(records, { ...request, dryRun: true });
+    const since = new Map(records.map((record) => [attachmentId(record), record.since]));
     const still: LostRules[] = [];
     for (const each of lost) {
       // Its DEL may have removed the rules after the record was read.
-      const [before, now] = [
-        records.find((record) => isSameAttachment(record, each)),
-        await store.read(each),
-      ];
-      if (now?.state !== "attached" || now.since !== before?.since) continue;
+      const now = await store.read(each);
+      if (now?.state !== "attached" || now.since !== since.get(attachmentId(each))) continue;
       if (!await locks.containers.isBusy(each.containerId)) still.push(each);
     }
     return still;
@@ -140,14 +138,13 @@ export class RuleRepair {
     const keys: AttachmentKey[] = [];
     const lost = new Map<AttachmentKey, LostRules>();
     for (const record of records) {
-      const { containerId, network, ifName } = record;
-      const key = { containerId, network, ifName };
+      const key = attachmentKey(record);
       try {
         const own = await this.#ownersOf(record, keeper);
         owners.push(...own);
         keys.push(...own.map(() => key));
       } catch (error) {
-        lost.set(key, { ...key, missing: [], error: asCniError(error, { network, containerId, ifName }) });
+        lost.set(key, { ...key, missing: [], error: asCniError(error, key) });
       }
     }
     const repaired = await keeper.repairRules(owners, { forwarding, signal, dryRun });

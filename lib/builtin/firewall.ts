@@ -271,10 +271,9 @@ async function repairZone(
   addresses: readonly Ip[],
 ): Promise<{ readonly isZoned: boolean; readonly missing: readonly string[] }> {
   const host = hostOf(request);
-  const mayRun = backend === undefined || backend === "firewalld";
-  if (!mayRun || !await batch.once("firewalld", () => firewalldRuns(host))) {
-    return { isZoned: false, missing: [] };
-  }
+  const isUsed = backend === "firewalld" ||
+    (backend === undefined && await batch.once("firewalld", () => firewalldRuns(host)));
+  if (!isUsed) return { isZoned: false, missing: [] };
   const missing: string[] = [];
   for (const ip of addresses) {
     try {

@@ -52,7 +52,9 @@ export async function makeRules(
   const [way, chains] = await all([makeOwn(host, needs, options), forwardChains(host)]);
   const openers = openersOf(way, options);
   await openForwardChains(host, chains, needs, openers);
-  return [...closedChains(chains, openers), ...await closedLegacyChains(host, familiesOf(needs))];
+  // A repair warns of nothing.
+  const legacy = host.batch === undefined ? await closedLegacyChains(host, familiesOf(needs)) : [];
+  return [...closedChains(chains, openers), ...legacy];
 }
 
 /** What opens chains of others beside rules of nftables. */

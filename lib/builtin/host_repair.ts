@@ -20,8 +20,15 @@ export async function repairHost(
   { ipMasq, ipMasqBackend: backend }: Pick<PairTeardown, "ipMasq" | "ipMasqBackend">,
   { forwarded, forwarding = false }: RuleRepairOptions & { readonly forwarded: readonly Cidr[] },
 ): Promise<readonly string[]> {
-  const closed = forwarding ? await findForwardingOff(hostOf(request), forwarded) : undefined;
-  if (closed !== undefined) host.batch.after(() => forward(hostOf(request), forwarded));
+  // It is the same for all containers with addresses of the same families.
+  const { batch } = host;
+  const families = [...new Set(forwarded.map(({ ip }) => ip.family))].sort().join();
+  const closed = forwarding
+    ? await batch.once(`forwarding ${families}`, () => findForwardingOff(hostOf(request), forwarded))
+    : undefined;
+  if (closed !== undefined) {
+    batch.after(() => batch.once(`forward ${families}`, () => forward(hostOf(request), forwarded)));
+  }
   const addresses = ownAddresses(attachment);
   const problem = ipMasq
     ? await findMasqueradeProblem(host, tagged(request), addresses, { backend })

@@ -153,6 +153,13 @@ async function listChainsNow(host: Host): Promise<readonly NftChain[] | undefine
  * nftables does not work on this machine.
  */
 export async function listGuardedTables(host: Host): Promise<ReadonlySet<string>> {
+  const { batch, ...alone } = host;
+  return await (batch === undefined
+    ? listGuardedNow(host)
+    : batch.once("nft tables", () => listGuardedNow(alone)));
+}
+
+async function listGuardedNow(host: Host): Promise<ReadonlySet<string>> {
   const items = await listItems<{ readonly table?: GuardedTable }>(host, "tables") ?? [];
   // A table without rules in use is the only other kind that has flags. nft 1.0.6 writes its own name for any of them.
   const guarded = items.filter(({ table }) => ![table?.flags ?? "dormant"].flat().includes("dormant"));

@@ -1,4 +1,5 @@
 import { turnIfDue } from "../async/breathe.ts";
+import { inParallel } from "../async/parallel.ts";
 import { FAMILIES } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import { printJson } from "../cni/json.ts";
@@ -26,6 +27,8 @@ const REPAIRS: Readonly<Record<string, () => Promise<RepairRules>>> = {
 
 /** Another process may change rules between the listing and the change. */
 const ATTEMPTS = 4;
+/** Some steps start a program. */
+const AT_ONCE = 8;
 const TABLES = ["nat", "filter"] as const satisfies readonly IptablesTable[];
 
 /** Whether a built-in plugin makes rules that {@linkcode repairRules} can put back. */
@@ -58,7 +61,7 @@ export async function repairRules(
       if (owners.length === 1) return [{ missing: only?.missing ?? [], error: asCniError(error) }];
       return await oneByOne(owners, host, options);
     }
-    return await all(planned.map(finish));
+    return await inParallel(planned, AT_ONCE, finish);
   }
 }
 

@@ -7,6 +7,7 @@ import { Inexpressible } from "./inexpressible.ts";
 import { ADDRESS_OFFSETS, PORT_OFFSETS } from "./packet_offsets.ts";
 import {
   type Family,
+  type Mutable,
   type Negatable,
   PORT_PROTOCOLS,
   type PortProtocol,
@@ -45,8 +46,6 @@ interface Compared {
   readonly last: Uint8Array;
   readonly isInverted: boolean;
 }
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 class StepReader {
   readonly #family: Family;
@@ -164,7 +163,7 @@ class StepReader {
       return false;
     }
     if (protocol?.isInverted || first.length !== 2 || last.length !== 2) return false;
-    const value: PortSpan = [portIn(first), portIn(last)];
+    const value: PortSpan = [numberIn(first), numberIn(last)];
     const known = this.#matches.findIndex(({ kind }) => kind === "ports");
     const ports = { kind: "ports", protocol: name, [side]: { value, isInverted } } as const;
     const before = this.#matches[known];
@@ -313,10 +312,6 @@ function isNegation(operation: number): boolean {
 
 function numberIn(bytes: Uint8Array): number {
   return bytes.reduce((number, byte) => number * 256 + byte, 0);
-}
-
-function portIn(bytes: Uint8Array): number {
-  return numberIn(bytes);
 }
 
 function littleEndian32(bytes: Uint8Array): number {

@@ -1,7 +1,9 @@
 import type { Cidr, Ip } from "../cni/address.ts";
 
-/** The families of addresses; each has tables of its own. */
-export type Family = 4 | 6;
+export type { Family } from "../cni/default_route.ts";
+
+/** With members that can be set, as while it is read. */
+export type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** A value, or any other. */
 export interface Negatable<T> {

@@ -3,6 +3,7 @@ import { Inexpressible } from "./inexpressible.ts";
 import {
   type Family,
   MULTIPORT,
+  type Mutable,
   type Negatable,
   PORT_PROTOCOLS,
   type PortProtocol,
@@ -51,7 +52,6 @@ export function readRule(words: readonly string[], family: Family): Rule {
   return reader.rule();
 }
 
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Loaded = { readonly name: string; match: RuleMatch | undefined };
 
 class RuleReader {

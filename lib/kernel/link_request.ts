@@ -184,8 +184,7 @@ function linkHeader(writer: NetlinkWriter, { index = 0, flags = 0, change = 0 }:
   writer.u8(0, 0).u16(0).u32(index, flags, change);
 }
 
-/** @throws {TypeError} If the text is not a hardware address. */
-/** Returns the bytes of a MAC address. */
+/** Returns the bytes of a hardware address. @throws {TypeError} If the text is not one. */
 export function macBytes(text: string): Uint8Array {
   if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2})+$/i.test(text)) {
     throw new TypeError(`Cannot use the hardware address ${JSON.stringify(text)}: it is not one`);

@@ -2,7 +2,7 @@ import type { Libc } from "../host/libc.ts";
 import { NETLINK } from "./netlink_constants.ts";
 import { NetlinkSocket } from "./netlink_socket.ts";
 
-/** More are not used at the same time but seldom. */
+/** More than these are seldom in use at the same time. */
 const MOST_IDLE = 16;
 
 const idle = new WeakMap<Libc, NetlinkSocket[]>();

@@ -1,10 +1,11 @@
-import { errnoName, errnoWords } from "../host/errno.ts";
+import { errnoName } from "../host/errno.ts";
 import type { Bytes, Libc } from "../host/libc.ts";
 import { LIBC } from "../host/libc_constants.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
 import { type NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
-import { NetlinkError } from "./netlink_reply.ts";
+import { failedCall } from "./netlink_socket.ts";
 import { NetlinkWriter } from "./netlink_writer.ts";
+import { nftAttributes } from "./nft_message.ts";
 import type { NetworkEvent } from "./network_event.ts";
 
 const RECEIVED_BYTES = 64 * 1024;
@@ -80,14 +81,14 @@ export class NetlinkEvents implements Disposable {
   #open(protocol: number, groups: readonly number[]): number {
     const libc = this.#libc;
     const fd = libc.socket(LIBC.AF_NETLINK, LIBC.SOCK_RAW | LIBC.SOCK_CLOEXEC, protocol);
-    if (fd < 0) throw failed(libc.errno());
+    if (fd < 0) throw failedCall(libc.errno());
     // A socket gets its number with the first message; until then the kernel takes it for its own, and sends it no event.
     const isJoined = libc.send(fd, new NetlinkWriter(NETLINK.NLMSG_NOOP, 0).end().bytes, 0) >= 0 &&
       groups.every((group) =>
         libc.setsockopt(fd, LIBC.SOL_NETLINK, NETLINK.NETLINK_ADD_MEMBERSHIP, group) >= 0
       );
     if (isJoined) return fd;
-    const error = failed(libc.errno());
+    const error = failedCall(libc.errno());
     libc.close(fd);
     throw error;
   }
@@ -130,7 +131,8 @@ export class NetlinkEvents implements Disposable {
   }
 }
 
-function isLossOfRules({ type, start, end }: NetlinkMessage, reader: NetlinkReader): boolean {
+function isLossOfRules(message: NetlinkMessage, reader: NetlinkReader): boolean {
+  const { type } = message;
   if (type >> 8 !== NETLINK.NFNL_SUBSYS_NFTABLES) return false;
   switch (type & 0xff) {
     case NETLINK.NFT_MSG_DELTABLE:
@@ -139,7 +141,7 @@ function isLossOfRules({ type, start, end }: NetlinkMessage, reader: NetlinkRead
       return true;
     case NETLINK.NFT_MSG_NEWCHAIN: {
       let table = "";
-      reader.attributes(start + NETLINK_SIZES.nfgenmsg, end, (attribute, start, end) => {
+      nftAttributes(message, reader, (attribute, start, end) => {
         if (attribute === NETLINK.NFTA_CHAIN_TABLE) table = reader.text(start, end);
       });
       return !BUSY_TABLES.has(table);
@@ -178,8 +180,4 @@ function isOfAllLinks(start: number, end: number, reader: NetlinkReader): boolea
     if (attribute === NETLINK.NETCONFA_IFINDEX) isOfAll = reader.u32(start, end) === ALL_LINKS;
   });
   return isOfAll;
-}
-
-function failed(number: number): NetlinkError {
-  return new NetlinkError(errnoName(number), errnoWords(number));
 }

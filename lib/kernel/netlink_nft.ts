@@ -5,6 +5,7 @@ import type { NetlinkMessage, NetlinkReader } from "./netlink_reader.ts";
 import { NetlinkError } from "./netlink_reply.ts";
 import type { NetlinkSocket } from "./netlink_socket.ts";
 import { bigEndian64, nftAttributes, nftFamily, nftRequest, nftType } from "./nft_message.ts";
+import { isNftThere } from "./nft_table.ts";
 
 /** A chain of nftables; those of the iptables that is built on it are such chains too. */
 export interface NftChain {
@@ -41,14 +42,8 @@ export async function hasNftRules(
   });
 }
 
-async function hasChain(socket: NetlinkSocket, { family, table, chain }: NftChain): Promise<boolean> {
-  let isThere = false;
-  const writer = nftRequest(NETLINK.NFT_MSG_GETCHAIN, 0, nftFamily(family));
-  writer.attributeText(NETLINK.NFTA_CHAIN_TABLE, table).attributeText(NETLINK.NFTA_CHAIN_NAME, chain);
-  await socket.get(writer.end(), ({ type }) => {
-    isThere ||= type === nftType(NETLINK.NFT_MSG_NEWCHAIN);
-  });
-  return isThere;
+async function hasChain(socket: NetlinkSocket, { family, ...chain }: NftChain): Promise<boolean> {
+  return await isNftThere(socket, { ...chain, family: nftFamily(family) });
 }
 
 async function hasComment(

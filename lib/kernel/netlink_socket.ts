@@ -151,6 +151,6 @@ export class NetlinkSocket implements Disposable {
 }
 
 /** The error of a call that failed. */
-function failedCall(number: number): NetlinkError {
+export function failedCall(number: number): NetlinkError {
   return new NetlinkError(errnoName(number), errnoWords(number));
 }

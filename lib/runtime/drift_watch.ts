@@ -1,3 +1,4 @@
+import { Coalescer } from "../async/coalesce.ts";
 import { DriftChecks } from "../attachment/drift_checks.ts";
 import { type Drift, type DriftChange, Drifts } from "../attachment/drifts.ts";
 import { mayCheckAgain } from "../attachment/repeated_check.ts";
@@ -16,6 +17,12 @@ export interface DriftOptions {
   readonly checkIntervalMs?: number | undefined;
 }
 
+/** What a {@linkcode DriftWatch} works with. */
+type DriftContext = Pick<
+  RuntimeContext,
+  "rules" | "attachments" | "store" | "locks" | "runner" | "sandboxContext"
+>;
+
 /** Between two looks at the rules: with events only iptables without nftables needs them. */
 const POLL_MS = 30_000;
 const POLL_WITHOUT_EVENTS_MS = 10_000;
@@ -28,10 +35,13 @@ export class DriftWatch implements AsyncDisposable {
   readonly #checks: DriftChecks;
   readonly #subscriptions = new DisposableStack();
   readonly #stop = new AbortController();
-  #following: Promise<unknown> = Promise.resolve();
+  /** The links that something happened to since the last look at their attachments; some are known by their index only. */
+  readonly #links = new Set<string>();
+  readonly #indexes = new Set<number>();
+  readonly #looking = new Coalescer(() => this.#checkLinks());
 
   private constructor(
-    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "runner" | "sandboxContext">,
+    context: DriftContext,
     { repairRules: repairs = true, checkIntervalMs: intervalMs = 0 }: DriftOptions,
   ) {
     const { rules, runner, sandboxContext: { run, log } } = context;
@@ -50,7 +60,7 @@ export class DriftWatch implements AsyncDisposable {
 
   /** Begins to watch; the first look at the rules is made at once. */
   static start(
-    context: Pick<RuntimeContext, "rules" | "attachments" | "store" | "locks" | "runner" | "sandboxContext">,
+    context: DriftContext,
     options: DriftOptions,
   ): DriftWatch {
     const watch = new DriftWatch(context, options);
@@ -78,32 +88,38 @@ export class DriftWatch implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     this.#subscriptions.dispose();
-    await this.#following;
+    await this.#looking.idle();
     await this.#rules[Symbol.asyncDispose]();
     await this.#checks[Symbol.asyncDispose]();
   }
 
-  #follow({ state, why: _why, ...key }: DriftChange): void {
+  #follow(change: DriftChange): void {
     // Something else may be wrong with it.
-    if (state === "repaired" && this.#drifts.has(key)) this.#checks.hurry(key);
+    if (change.state === "repaired" && this.#drifts.has(change)) this.#checks.hurry(change);
   }
 
-  #take(event: NetworkEvent): void {
-    if (event.rules || event.forwarding || event.isIncomplete) this.#rules.hurry();
-    if (event.links.size + event.addresses.size === 0) return;
-    this.#following = this.#following.then(() => this.#checkLinks(event)).catch((error) => {
+  #take({ rules, links, addresses, forwarding, isIncomplete }: NetworkEvent): void {
+    if (rules || forwarding || isIncomplete) this.#rules.hurry();
+    if (links.size + addresses.size === 0) return;
+    for (const name of links) this.#links.add(name);
+    for (const index of addresses) this.#indexes.add(index);
+    this.#looking.next().catch((error) => {
       const { log } = this.#context.sandboxContext;
       if (!this.#stop.signal.aborted) log.error(`Cannot check the attachments: ${asCniError(error).message}`);
     });
   }
 
-  async #checkLinks({ links, addresses }: NetworkEvent): Promise<void> {
-    const names = new Set(links);
-    if (addresses.size > 0) {
-      const { signal } = this.#stop;
+  async #checkLinks(): Promise<void> {
+    const { signal } = this.#stop;
+    if (signal.aborted) return;
+    const names = new Set(this.#links);
+    const indexes = new Set(this.#indexes);
+    this.#links.clear();
+    this.#indexes.clear();
+    if (indexes.size > 0) {
       const { run } = this.#context.sandboxContext;
       const [known] = await kernelFor(run).apply([{ kind: "show-links" }], { signal });
-      for (const { index, name } of known) if (addresses.has(index)) names.add(name);
+      for (const { index, name } of known) if (indexes.has(index)) names.add(name);
     }
     await this.#checks.hurryLinks(names);
   }

@@ -31,3 +31,8 @@ export function hasValidNames({ containerId, network, ifName }: AttachmentKey): 
     return false;
   }
 }
+
+/** Returns a name for an attachment that no other has. */
+export function attachmentId({ containerId, network, ifName }: AttachmentKey): string {
+  return `${containerId} ${network} ${ifName}`;
+}
