@@ -73,9 +73,7 @@ function bashScript(commands: readonly Command[]): string {
   const groupCases = [...groups].map(([group, members]) => {
     return `    ${group}) options="${flagsOf([])}" operands="${members.map(secondWord).join(" ")}" ;;\n`;
   });
-  const withValue = GLOBAL_OPTIONS.filter(({ kind }) => kind !== "flag").map((
-    { name },
-  ) => `--${name}`);
+  const withValue = GLOBAL_OPTIONS.filter(({ kind }) => kind !== "flag").map(({ name }) => `--${name}`);
   return `_podwire() {
   local cur="\${COMP_WORDS[COMP_CWORD]}" options="" operands="" command="" word skip=""
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do

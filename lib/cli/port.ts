@@ -5,7 +5,7 @@ import { withSignals } from "../plugin/signals.ts";
 import type { PublishedPort } from "../state/host_port.ts";
 import type { CommandInput } from "./command.ts";
 import { openPodwire } from "./open.ts";
-import { portTexts } from "./ports_text.ts";
+import { addressPrefix, portTexts } from "./ports_text.ts";
 
 /** `podwire port NAME [PORT[/PROTO]]` */
 export async function port(input: CommandInput): Promise<number> {
@@ -30,8 +30,7 @@ export async function port(input: CommandInput): Promise<number> {
 }
 
 function hostText({ hostIP, hostPort }: PublishedPort): string {
-  if (hostIP === "") return `${hostPort}`;
-  return hostIP.includes(":") ? `[${hostIP}]:${hostPort}` : `${hostIP}:${hostPort}`;
+  return `${addressPrefix(hostIP)}${hostPort}`;
 }
 
 function wantedPort(

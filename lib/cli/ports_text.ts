@@ -21,6 +21,11 @@ function follows(from: PublishedPort, count: number, port: PublishedPort): boole
 
 function textOf({ hostIP, hostPort, containerPort, protocol }: PublishedPort, count: number): string {
   const range = (first: number) => count === 1 ? `${first}` : `${first}-${first + count - 1}`;
-  const host = hostIP === "" ? "" : hostIP.includes(":") ? `[${hostIP}]:` : `${hostIP}:`;
-  return `${host}${range(hostPort)}->${range(containerPort)}/${protocol}`;
+  return `${addressPrefix(hostIP)}${range(hostPort)}->${range(containerPort)}/${protocol}`;
+}
+
+/** Returns an address of the host as it stands before a port; nothing for all addresses. */
+export function addressPrefix(hostIP: string): string {
+  if (hostIP === "") return "";
+  return hostIP.includes(":") ? `[${hostIP}]:` : `${hostIP}:`;
 }

@@ -11,6 +11,7 @@ import { forEachOperand } from "./for_each_operand.ts";
 import { sandboxFilter } from "./sandbox_filter.ts";
 import { printSandbox, sandboxTable, warnFailures } from "./sandbox_text.ts";
 import { openPodwire } from "./open.ts";
+import { logger } from "./settings.ts";
 
 /** `podwire stop NAME...` */
 export async function stop(input: CommandInput): Promise<number> {
@@ -76,9 +77,10 @@ export async function exec(input: CommandInput): Promise<number> {
   const options = { ...namespaceOf(input), infra: input.flag("infra") };
   await using entry = await openPodwire(input).sandboxes.enter(name, options);
   using passing = passSignals(io);
+  const onUnsent = (error: Error) => logger(input).warn(`Cannot pass a signal on: ${error.message}`);
   const { code } = await runAttached({ ...entry.command(program, args), inheritEnv: true }, {
     onSpawn: ({ pid, kill }) =>
-      passing.to(entry.forks ? (signal) => void signalChildrenOf(pid, signal) : kill),
+      passing.to(entry.forks ? (signal) => void signalChildrenOf(pid, signal).catch(onUnsent) : kill),
   });
   return code;
 }

@@ -23,14 +23,17 @@ export function parseResolvConf(text: string): Dns {
   };
 }
 
-const WORD = /^[!-~]+$/;
+/** Whether a text can be one value in that format: anything else would be another value, or another line. */
+export function isWord(text: string): boolean {
+  return /^[!-~]+$/.test(text);
+}
 
 /**
  * Prints settings in that format. A domain is the first of the domains in which short names are looked up: a file has either.
  * Values that are not one word are left out, because they would be another line, or another value.
  */
 export function printResolvConf({ nameservers = [], domain, search = [], options = [] }: Dns): string {
-  const words = (values: readonly string[]) => [...new Set(values)].filter((value) => WORD.test(value));
+  const words = (values: readonly string[]) => [...new Set(values)].filter(isWord);
   const line = (word: string, values: readonly string[]) =>
     values.length === 0 ? "" : `${word} ${values.join(" ")}\n`;
   return [

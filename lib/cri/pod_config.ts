@@ -1,6 +1,7 @@
 import { toJson } from "@bufbuild/protobuf";
 import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
+import { isWord } from "../cni/resolv_conf.ts";
 import { PROTOCOLS } from "../cni/port_protocol.ts";
 import type { PortMapping } from "../pod/pod_request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
@@ -64,8 +65,6 @@ export function sandboxRequest(config: PodSandboxConfig | undefined, handler: st
 
 /** Linux allows one character more than a name of DNS. */
 const HOSTNAME = /^[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$/;
-/** Anything else would be another word, or another line, of resolv.conf. */
-const WORD = /^[!-~]+$/;
 
 function requireNames({ hostname, dnsConfig }: PodSandboxConfig): void {
   if (hostname !== "" && !HOSTNAME.test(hostname)) {
@@ -73,7 +72,7 @@ function requireNames({ hostname, dnsConfig }: PodSandboxConfig): void {
   }
   const { servers = [], searches = [], options = [] } = dnsConfig ?? {};
   for (const [member, values] of Object.entries({ servers, searches, options })) {
-    const wrong = values.find((value) => !WORD.test(value));
+    const wrong = values.find((value) => !isWord(value));
     if (wrong === undefined) continue;
     throw invalidField(`config.dns_config.${member}`, `${JSON.stringify(wrong)} is not one word`);
   }

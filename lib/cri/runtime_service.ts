@@ -1,4 +1,5 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { inParallel } from "../async/parallel.ts";
 import { CniError } from "../cni/error.ts";
 import type { Logger } from "../host/log.ts";
 import { parsePodCIDRs, type PodCIDRs } from "../network/pod_cidrs.ts";
@@ -82,11 +83,14 @@ function nodeCalls({ runtime, podCIDRs, version }: RuntimeServiceContext): Calls
   };
 }
 
+/** Without the right to call the kernel, each sandbox takes some programs. */
+const SANDBOXES_AT_ONCE = 4;
+
 /** Finds the sandboxes of clients of the CRI. */
 function finderOf({ runtime: { sandboxes } }: RuntimeServiceContext) {
-  /** Returns those that clients of the CRI have made, whose ID begins so. */
-  const made = (id: string, signal: AbortSignal) =>
-    sandboxes.list({ id, ofCri: true, isMade: true }, { signal });
+  /** Returns those that clients of the CRI have made, whose ID begins so, and which have these labels. */
+  const made = (id: string, signal: AbortSignal, labels: Readonly<Record<string, string>> = {}) =>
+    sandboxes.list({ id, labels, ofCri: true, isMade: true }, { signal });
   /** Returns the one with that ID, or with an ID that begins so and is the only one. */
   const find = async (id: string, signal: AbortSignal): Promise<Sandbox | undefined> => {
     if (id === "") throw invalidField("pod_sandbox_id", "it is empty");
@@ -142,8 +146,8 @@ function sandboxCalls(context: RuntimeServiceContext): Calls {
       };
     },
     listPodSandbox: async ({ filter }, call) => {
-      const found = await made(filter?.id ?? "", signalOf(call));
-      return { items: found.filter((sandbox) => fits(sandbox, filter)).map(podSandboxOf) };
+      const found = await made(filter?.id ?? "", signalOf(call), filter?.labelSelector);
+      return { items: found.filter((sandbox) => isWanted(sandbox, filter)).map(podSandboxOf) };
     },
   };
 }
@@ -153,8 +157,12 @@ function statsCalls(context: RuntimeServiceContext): Calls {
   const { made, find } = finderOf(context);
   const statsOf = async (found: readonly Sandbox[], signal: AbortSignal) => {
     const traffic = await sandboxes.traffic(found, { signal });
-    return await Promise.all(
-      found.map((sandbox, at) => podSandboxStats(sandbox, traffic[at] ?? null, signal)),
+    const both = found.map((sandbox, at) => ({ sandbox, traffic: traffic[at] ?? null }));
+    return await inParallel(
+      both,
+      SANDBOXES_AT_ONCE,
+      ({ sandbox, traffic }) => podSandboxStats(sandbox, traffic, signal),
+      signal,
     );
   };
   return {
@@ -167,23 +175,17 @@ function statsCalls(context: RuntimeServiceContext): Calls {
     },
     listPodSandboxStats: async ({ filter }, call) => {
       const signal = signalOf(call);
-      const { id = "", labelSelector = {} } = filter ?? {};
-      const found = (await made(id, signal)).filter((sandbox) => hasLabels(sandbox, labelSelector));
-      return { stats: await statsOf(found, signal) };
+      const found = await made(filter?.id ?? "", signal, filter?.labelSelector);
+      return { stats: [...await statsOf(found, signal)] };
     },
   };
 }
 
-function fits(sandbox: Sandbox, filter: PodSandboxFilter | undefined): boolean {
+function isWanted({ state }: Sandbox, filter: PodSandboxFilter | undefined): boolean {
   if (filter === undefined) return true;
-  const { state: wanted, labelSelector } = filter;
+  const { state: wanted } = filter;
   const isReady = wanted?.state === PodSandboxState.SANDBOX_READY;
-  return (wanted === undefined || isReady === (sandbox.state === "ready")) &&
-    hasLabels(sandbox, labelSelector);
-}
-
-function hasLabels({ labels }: Sandbox, wanted: Readonly<Record<string, string>>): boolean {
-  return Object.entries(wanted).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
+  return wanted === undefined || isReady === (state === "ready");
 }
 
 /** Returns the signal of a call, with a reason in podwire's words. */

@@ -32,7 +32,7 @@ export function podSandboxStatusOf(sandbox: Sandbox): PodSandboxStatus {
 }
 
 /** Returns what the client has asked for, without names, labels and annotations. */
-export function configOf({ cri }: Sandbox): PodSandboxConfig {
+function configOf({ cri }: Sandbox): PodSandboxConfig {
   // A later version may know more fields.
   return fromJsonString(PodSandboxConfigSchema, printJson(cri?.config ?? {}), { ignoreUnknownFields: true });
 }

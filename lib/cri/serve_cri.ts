@@ -39,6 +39,7 @@ export function serveCri(path: string): OpenFace {
     };
     const socket = await ServedSocket.open({
       path,
+      option: "--cri",
       log,
       listen: (temporary) => listenForGrpc(temporary, grpc),
       signal,

@@ -12,7 +12,7 @@ import { DaemonEvents } from "./daemon_events.ts";
 import type { Face, OpenFace } from "./face.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
 import { guardProcess } from "./guard.ts";
-import { Handler, MOST_REQUESTS } from "./handler.ts";
+import { Handler, MOST_REQUESTS, REQUEST_MS } from "./handler.ts";
 import { Metrics } from "./metrics.ts";
 import { openApiOf } from "./openapi.ts";
 import { type PoolSizes, WarmPool } from "./pool.ts";
@@ -54,7 +54,6 @@ export interface DaemonOptions {
     | undefined;
 }
 
-const REQUEST_MS = 600_000;
 /** Milliseconds for cancelled requests to undo what they did. Recovery undoes the rest. */
 const UNDO_MS = 30_000;
 
@@ -130,7 +129,6 @@ export class Daemon {
     const faces: Face[] = [];
     try {
       const faceContext = {
-        ...context,
         runtime,
         log,
         version,

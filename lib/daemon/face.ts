@@ -1,15 +1,10 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { Logger } from "../host/log.ts";
 import type { LiveRuntime } from "../runtime/live.ts";
-import type { DaemonEvents } from "./daemon_events.ts";
-import type { RouteContext } from "./route_context.ts";
 
 /** What another face of the daemon works with. */
 export interface FaceContext {
   readonly runtime: LiveRuntime;
-  /** As that of the routes. */
-  readonly run: RouteContext["run"];
-  readonly events: Pick<DaemonEvents, "subscribe">;
   readonly log: Logger;
   readonly version: string;
   /** How many requests of one kind may run at once. */

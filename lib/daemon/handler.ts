@@ -42,6 +42,8 @@ interface Progress {
 
 /** The default for how many requests of one method may run at once. */
 export const MOST_REQUESTS = 256;
+/** Milliseconds for one request, unless an option says otherwise. */
+export const REQUEST_MS = 600_000;
 
 /** Answers requests with a table of routes. */
 export class Handler {
@@ -114,7 +116,7 @@ export class Handler {
   }
 
   async #answer(request: HttpRequest, controller: AbortController, progress: Progress): Promise<Answer> {
-    const { routes, maxRequests = MOST_REQUESTS, requestMs = 600_000, readMs, maxBody: maxBytes } =
+    const { routes, maxRequests = MOST_REQUESTS, requestMs = REQUEST_MS, readMs, maxBody: maxBytes } =
       this.#options;
     const { signal } = controller;
     const { segments, query } = readTarget(request.url);

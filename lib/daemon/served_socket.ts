@@ -19,6 +19,8 @@ export interface SocketListener {
 /** Options of {@linkcode ServedSocket}. */
 export interface ServedSocketOptions {
   readonly path: string;
+  /** The option of `podwire serve` that names the path, as in `--socket`. */
+  readonly option: string;
   readonly log: Logger;
   /** Begins to accept connections at a path, from which the socket is then moved to its own. */
   readonly listen: (temporary: string) => SocketListener | Promise<SocketListener>;
@@ -68,7 +70,7 @@ export class ServedSocket {
     const { path, log } = this.#options;
     const state = await this.#socket?.state();
     if (this.#closed) return;
-    if (state === "foreign") throw inUse(path);
+    if (state === "foreign") throw inUse(this.#options);
     if (state !== "missing") return;
     log.warn("the socket was removed; it is made again", { socket: path });
     const before = this.#listener;
@@ -107,7 +109,7 @@ export class ServedSocket {
     } catch (error) {
       listener?.abort();
       await listener?.finish();
-      throw error instanceof HostError && error.reason === "exists" ? inUse(path, error) : error;
+      throw error instanceof HostError && error.reason === "exists" ? inUse(this.#options, error) : error;
     }
     if (listener !== undefined) void this.#restart(listener);
   }
@@ -132,11 +134,11 @@ export class ServedSocket {
   }
 }
 
-function inUse(path: string, cause?: Error): CniError {
+function inUse({ path, option }: Pick<ServedSocketOptions, "path" | "option">, cause?: Error): CniError {
   return new CniError("conflict", cause?.message ?? `another process serves at "${path}"`, {
     code: ERROR_CODES.ioFailure,
     file: path,
-    hint: "stop the other daemon, or choose another --socket",
+    hint: `stop the other daemon, or choose another ${option}`,
     cause,
   });
 }

@@ -149,8 +149,12 @@ export async function signalChildrenOf(pid: number, name: SignalName): Promise<v
   const script = 'read -r children <"/proc/$1/task/$1/children"; kill -s "$2" $children';
   const args = ["-c", script, "sh", String(pid), name.slice(3)];
   const env = { PATH: DEFAULT_PATH };
-  await new Deno.Command("sh", { args, env, clearEnv: true, stdin: "null", stdout: "null", stderr: "null" })
-    .output();
+  try {
+    await new Deno.Command("sh", { args, env, clearEnv: true, stdin: "null", stdout: "null", stderr: "null" })
+      .output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 /** Needed with a grant like `--allow-run=ip,kill`: then Deno signals only its own children, one by one. */

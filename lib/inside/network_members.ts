@@ -48,11 +48,6 @@ export class NetworkMembers {
     return new NetworkMembers(path, undefined, beginning !== undefined);
   }
 
-  /** The number of sandboxes on the network. */
-  get count(): number {
-    return this.#count;
-  }
-
   /** Whether they are so few that each knows the others. */
   get isListed(): boolean {
     return this.#count <= MOST_LISTED;

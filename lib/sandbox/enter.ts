@@ -34,7 +34,7 @@ export interface SandboxEntry extends AsyncDisposable {
 }
 
 /** The dependencies of {@linkcode enterSandbox}. */
-export type EnterContext = InsideContext & Pick<SandboxContext, "runDir" | "netnsDir" | "path">;
+export type EnterContext = InsideContext & Pick<SandboxContext, "runDir" | "netnsDir" | "path" | "locks">;
 
 const NAMED_DIRS: readonly string[] = ["/run/netns", "/var/run/netns"];
 
@@ -64,7 +64,12 @@ export async function enterSandbox(
   const enter = [`--net=${netns.path}`];
   // The files and the interfaces of the host are right there.
   if (record === undefined || sandbox.hostNetwork) return entryOf(enter, false, stack.move());
-  if (sandbox.files !== null && !context.inside.has(sandbox.id)) await putInside(record, context);
+  if (sandbox.files !== null && !context.inside.has(sandbox.id)) {
+    // What holds the lock makes or removes the files itself.
+    await using lock = await context.locks.containers.tryHold(sandbox.id);
+    const now = lock && await context.sandboxes.read(sandbox.id);
+    if (now !== undefined) await putInside(now, context);
+  }
   const view = await openView(sandbox, { netns: netns.path, pid, cwd, signal }, context);
   if (view === undefined) return entryOf(enter, false, stack.move());
   stack.use(view);

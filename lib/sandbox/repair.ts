@@ -16,6 +16,7 @@ import { findSandbox } from "./find_sandbox.ts";
 import { infraBundle, runtimeOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
 import { repairSandbox, type SandboxRecord } from "./record.ts";
+import { putInside } from "./inside.ts";
 import { repairLinks } from "./repair_links.ts";
 
 /** What {@linkcode Repair.repair} repairs. */
@@ -93,7 +94,7 @@ export class Repair {
   }
 
   /**
-   * Repairs the damaged records, and then the rules.
+   * Repairs the damaged records, then the rules, and then links if the request says so.
    *
    * @throws {CniError} kind `not-found` if there is no such sandbox
    */
@@ -155,11 +156,14 @@ export class Repair {
     for (const id of containers ?? await this.#context.sandboxes.ids()) {
       signal?.throwIfAborted();
       await using _lock = await this.#context.locks.containers.hold(id, signal);
-      for (const { why, error, ...key } of await repairLinks(id, { dryRun, signal }, this.#context)) {
+      const broken = await repairLinks(id, { dryRun, signal }, this.#context);
+      for (const { why, error, ...key } of broken) {
         const item = { kind: "links", ...key } as const;
         if (error === undefined) found.repaired.push({ ...item, why });
         else found.kept.push({ ...item, why: `${why}; ${error.message}` });
       }
+      const record = dryRun || broken.length === 0 ? undefined : await this.#context.sandboxes.read(id);
+      if (record !== undefined) await putInside(record, this.#context);
     }
   }
 

@@ -329,7 +329,7 @@ export class Sandboxes {
 
   /**
    * Recreates damaged records, and puts back the rules of built-in plugins that a flush or a reload of the firewall has taken: of
-   * some sandboxes, or of everything on record. Nothing in the namespace of a sandbox is touched, so connections go on. Records of
+   * some sandboxes, or of everything on record. Without `links` no namespace of a sandbox is touched, so connections go on. Records of
    * a newer version stay as they are.
    *
    * Permissions: those of the class.

@@ -27,22 +27,20 @@ export async function trafficOf(
   sandboxes: readonly Sandbox[],
   context: Pick<SandboxContext, "run">,
   signal?: AbortSignal,
-): Promise<readonly (readonly InterfaceTraffic[] | null)[]> {
-  const found: (readonly InterfaceTraffic[] | null)[] = sandboxes.map(() => null);
+): Promise<readonly SandboxTraffic[]> {
   const atOnce = speaksNetlink(context.run) ? 1 : PROGRAMS_AT_ONCE;
-  await inParallel(sandboxes.map((sandbox, at) => ({ sandbox, at })), atOnce, async ({ sandbox, at }) => {
+  return await inParallel(sandboxes, atOnce, async (sandbox) => {
     const turn = turnIfDue();
     if (turn !== undefined) await turn;
-    found[at] = await trafficIn(sandbox, context, signal);
+    return await trafficIn(sandbox, context, signal);
   }, signal);
-  return found;
 }
 
 async function trafficIn(
   { state, hostNetwork, netns, networks }: Sandbox,
   { run }: Pick<SandboxContext, "run">,
   signal: AbortSignal | undefined,
-): Promise<readonly InterfaceTraffic[] | null> {
+): Promise<SandboxTraffic> {
   if (state !== "ready" || hostNetwork) return null;
   try {
     const question = { kind: "show-links", traffic: true } as const;

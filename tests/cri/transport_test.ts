@@ -77,6 +77,7 @@ Deno.test("a socket is made again when what accepts its connections has ended", 
     const ends: (() => void)[] = [];
     const served = await ServedSocket.open({
       path,
+      option: "--cri",
       log,
       listen: async (temporary) => {
         const listener = await listenForGrpc(temporary, { answer: echo, log, transports: TRANSPORTS });
