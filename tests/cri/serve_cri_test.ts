@@ -13,6 +13,9 @@ import { GrpcClient } from "./grpc_client.ts";
 const hasNode = await new Deno.Command("node", { args: ["--version"], stdin: "null" }).output()
   .then(({ success }) => success, () => false);
 const ignore = !hasNode || missing(["grpc-js", "cri-api"]).length > 0;
+if (ignore) {
+  console.error("skipping the tests of the transport of the CRI: node, grpc-js or cri-api is missing");
+}
 
 /** What the fake runtime was asked for. */
 interface Asked {

@@ -29,7 +29,7 @@ for (const { name, isHere, make } of KERNELS) {
         // The pair of a pod that has moved its end into the namespace of the host is one of them.
         await sh(`ip link add ${end} address 02:00:00:00:00:0b type veth peer name eth0 netns ${netns}
           ip link set ${end} master ${world.bridge}`);
-        await sh("ip link set eth0 netns 1", netns);
+        await sh(`ip link set eth0 name x${end?.slice(-8)} netns ${Deno.pid}`, netns);
         assertEquals(await existingHostVeths(make(), ends), [end]);
       } finally {
         await sh(`ip link del ${gateway} 2>/dev/null || :; ip link del ${end} 2>/dev/null || :`);

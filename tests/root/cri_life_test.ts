@@ -3,13 +3,18 @@ import { assert, assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { CRI_CLIENT, podConfig, startCri, worldWithNetwork } from "../cri/cri_world.ts";
 import type { GrpcClient } from "../cri/grpc_client.ts";
-import { binaryTest, sh, SYSTEM_PATH, until } from "./binary_world.ts";
+import { binaryTest, type BinaryWorld, sh, SYSTEM_PATH, until } from "./binary_world.ts";
 import { leftIn } from "./daemon_world.ts";
 import { CATATONIT, RUNC } from "./need.ts";
 
 /** A plugin that hangs in its ADD until it is ended, and otherwise ends at once. */
 const HANGING = '#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] && exec sleep 600\n' +
   `[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'\nexit 0\n`;
+
+/** Whether the plugin of this world waits, which it does in one verb only. */
+async function isHanging(world: BinaryWorld): Promise<boolean> {
+  return (await world.processes()).some((line) => line.includes("sleep 600"));
+}
 
 binaryTest(
   "cancelled, late or torn, a run leaves nothing, and its key can be used again",
@@ -20,11 +25,10 @@ binaryTest(
     await using cri = await startCri(world);
     const { client, daemon } = cri;
     const config = podConfig("web");
-    const isAdding = async () => (await sh("grep -lsz ^CNI_COMMAND=ADD /proc/[0-9]*/environ || :")) !== "";
-    const isUndone = async () => !await isAdding() && (await leftIn(world)).length === 0;
+    const isUndone = async () => !await isHanging(world) && (await leftIn(world)).length === 0;
 
     const cancelled = client.begin("RunPodSandbox", { config });
-    await until("the plugin runs", isAdding);
+    await until("the plugin runs", () => isHanging(world));
     assertEquals(await client.ok("ListPodSandbox"), { items: [] }, "it is hidden while it is being made");
     cancelled.cancel();
     assertEquals((await cancelled.answer).code, "CANCELLED");
@@ -35,7 +39,7 @@ binaryTest(
     await until("all is undone after the deadline", isUndone);
 
     const torn = client.begin("RunPodSandbox", { config }, { connection: 1 });
-    await until("the plugin runs again", isAdding);
+    await until("the plugin runs again", () => isHanging(world));
     client.close(1);
     assert((await torn.answer).code !== "OK");
     await until("all is undone after the connection is torn", isUndone);
@@ -177,15 +181,13 @@ binaryTest(
       `#!/bin/sh\n[ "$CNI_COMMAND" = ${verb} ] && [ -e ${world.dir}/hang ] && exec sleep 600\n` +
       `[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0"}'\n` +
       `[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'\nexit 0\n`;
-    const isIn = async (verb: string) =>
-      (await sh(`grep -lsz ^CNI_COMMAND=${verb} /proc/[0-9]*/environ || :`)) !== "";
     await world.list([{ type: "slow" }]);
     const config = podConfig("web");
     const kill = async (verb: string, begin: (client: GrpcClient) => Promise<unknown>) => {
       await world.plugin("slow", program(verb));
       await using cri = await startCri(world);
       const ended = begin(cri.client).catch(() => {});
-      await until(`the plugin is in ${verb}`, () => isIn(verb));
+      await until(`the plugin is in ${verb}`, () => isHanging(world));
       cri.daemon.child.kill("SIGKILL");
       await cri.daemon.child.status;
       await ended;

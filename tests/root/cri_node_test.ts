@@ -1,7 +1,7 @@
 // What the CRI says of the node, and what it refuses.
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { CRI_CLIENT, podConfig, startCri, worldWithNetwork } from "../cri/cri_world.ts";
-import { binaryTest, sh, until } from "./binary_world.ts";
+import { binaryTest, until } from "./binary_world.ts";
 import { leftIn } from "./daemon_world.ts";
 
 binaryTest(
@@ -182,7 +182,7 @@ binaryTest(
         plugins: [{
           type: "bridge",
           bridge: world.bridge,
-          ipam: { type: "host-local", subnet: "{{podCIDR}}" },
+          ipam: { type: "host-local", subnet: "{{podCIDR}}", dataDir: world.dataDir },
         }],
       }),
     );
@@ -209,6 +209,5 @@ binaryTest(
     const { status } = await cri.client.ok("PodSandboxStatus", { pod_sandbox_id: id });
     assert(status.network.ip.startsWith(world.subnet4), status.network.ip);
     await cri.client.ok("RemovePodSandbox", { pod_sandbox_id: id });
-    await sh(`rm -r /var/lib/cni/networks/pods`);
   },
 );

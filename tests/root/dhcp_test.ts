@@ -205,7 +205,7 @@ dhcpTest(
 dhcpTest(
   "the lease is given back when the namespace is gone, and a DEL succeeds without a DHCP daemon",
   async (world, server, release) => {
-    const daemon = await DaemonProcess.start(world);
+    await using daemon = await DaemonProcess.start(world);
     const address = await leased(world, "web");
     await leased(world, "left");
     await sh(
@@ -313,7 +313,7 @@ dhcpTest(
   "the original bridge gets its leases too, and its DEL without a DHCP daemon says what is missing",
   async (world, _server, release) => {
     await install(world, release, "bridge");
-    const daemon = await DaemonProcess.start(world);
+    await using daemon = await DaemonProcess.start(world);
     await leased(world, "web");
     await world.done(["check", "web"]);
     await daemon.end();

@@ -26,6 +26,8 @@ export interface ServerOptions {
 
 /** busybox's `udhcpd` in a namespace of its own. */
 export class DhcpServer implements AsyncDisposable {
+  /** Packets with a release that were seen on the wire until the last question. */
+  #releases = 0;
   #child: Deno.ChildProcess | undefined;
 
   private constructor(readonly world: BinaryWorld, readonly netns: string) {}
@@ -110,13 +112,16 @@ opt lease ${lease}
   }
 
   /**
-   * Whether a lease was given back. The daemon of the release 1.9.1 sends that from the address 0.0.0.0 to that of the server,
+   * Whether a lease was given back since the last question. The daemon of the release 1.9.1 sends that from the address 0.0.0.0 to that of the server,
    * which Linux drops before a server with an ordinary socket gets it: then it can be seen only on the wire.
    */
   async isReleased(address: string, release: Release): Promise<boolean> {
     if (release === "1.1.1") return (await this.leaseOf(address))?.isOver === true;
     const rules = await sh(`nsenter --net=${this.netns} nft list table ip seen`);
-    return !rules.includes("counter packets 0 ");
+    const count = Number(/counter packets (\d+)/.exec(rules)?.[1] ?? 0);
+    const isNew = count > this.#releases;
+    this.#releases = count;
+    return isNew;
   }
 
   /** The entry of an address. */

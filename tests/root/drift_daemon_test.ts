@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { BACKENDS, DriftWorld } from "./drift_world.ts";
 import { EchoServer, EchoStream } from "./echo_stream.ts";
 import { EventReader } from "./event_reader.ts";
+import { until } from "../until.ts";
 import { need } from "./need.ts";
 
 const NEEDED = need("root", "binary", "ip", "iptables", "nft");
@@ -161,10 +162,7 @@ Deno.test({
     await world.machine.sh("nft flush ruleset");
     await using daemon = await world.daemon();
     // It serves at once; the rules come a moment later.
-    for (let wait = 0; (await world.rules()).join() !== rules.join(); wait++) {
-      assert(wait < 600, "the rules do not come back");
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    await until(async () => (await world.rules()).join() === rules.join(), "the rules come back");
     const log = await daemon.end();
     assertEquals(log.filter(({ msg }) => msg === "lost rules were put back").length, 1);
   },

@@ -32,7 +32,9 @@ binaryTest("exec enters the namespaces of the infra container, with the programs
     assertEquals(stdout.trim(), await Deno.readLink(`/proc/${pid}/ns/${kind}`), kind);
   }
   const { stdout: own } = await inside(world, "readlink /proc/self/ns/mnt");
-  for (const  of of["self", pid]) assertNotEquals(own.trim(), await Deno.readLink(`/proc/${of}/ns/mnt`));
+  for (const other of ["self", pid]) {
+    assertNotEquals(own.trim(), await Deno.readLink(`/proc/${other}/ns/mnt`));
+  }
   assertEquals(
     (await inside(world, "hostname; tr '\\0' ' ' </proc/1/cmdline")).stdout,
     "box\n/catatonit -P ",
@@ -40,11 +42,11 @@ binaryTest("exec enters the namespaces of the infra container, with the programs
   assertMatch((await inside(world, "cat /etc/hosts")).stdout, /podwire made this file/);
   assertEquals(await ownMounts(world.dir), before);
   // With its files there is nothing but its one program.
-  const own_program = await world.podwire(["exec", "--infra", "box", "--", "/catatonit", "--version"], {
+  const ownProgram = await world.podwire(["exec", "--infra", "box", "--", "/catatonit", "--version"], {
     env,
   });
-  assertEquals(own_program.code, 0, own_program.stderr);
-  assertMatch(own_program.stdout, /catatonit/);
+  assertEquals(ownProgram.code, 0, ownProgram.stderr);
+  assertMatch(ownProgram.stdout, /catatonit/);
   assertEquals(
     (await world.podwire(["exec", "--infra", "box", "--", "sh", "-c", "exit 0"], { env })).code,
     127,

@@ -15,7 +15,6 @@ const unique = (name: string) => `${name}${crypto.randomUUID().slice(-6)}`;
 
 const failing = (act: () => Promise<unknown>) => assertRejects(act, CniError);
 
-/** The names of the files of the configuration directory. */
 const ADDRESSES = "/var/lib/cni/networks";
 /** What is in the directory of the addresses of a network; undefined if there is none. */
 const addressFiles = (network: string) =>
@@ -30,6 +29,7 @@ const isThere = (path: string) => {
     throw error;
   }
 };
+/** The names of the files of the configuration directory. */
 const files = (world: SandboxWorld) => Array.from(Deno.readDirSync(world.confDir), ({ name }) => name).sort();
 
 async function links(): Promise<string[]> {
