@@ -30,6 +30,22 @@ const UNPACKED = [
     suite: "forky",
     version: "0.36.4",
   },
+  // A container engine with NRI, and the messages of NRI and of ttrpc, for the generator.
+  { name: "containerd", package: "containerd", file: "usr/bin/containerd", suite: "forky", version: "2.1.9" },
+  {
+    name: "nri",
+    package: "golang-github-containerd-nri-dev",
+    file: "usr/share/gocode/src/github.com/containerd/nri/pkg/api/api.proto",
+    suite: "forky",
+    version: "0.8.0",
+  },
+  {
+    name: "ttrpc",
+    package: "golang-github-containerd-ttrpc-dev",
+    file: "usr/share/gocode/src/github.com/containerd/ttrpc/request.proto",
+    suite: "forky",
+    version: "1.2.7",
+  },
   // The libraries of these two that some machines lack; their path depends on the architecture.
   ...["libgpgme11", "libassuan0", "libdevmapper1.02.1", "libsubid4", "libglib2.0-0"].map((name) => ({
     name,

@@ -1,7 +1,7 @@
 /**
  * Whether a program has made the file: neither its size nor its words are anyone's choice. `fmt` and `lint` in deno.json leave
- * out the same folder.
+ * out the same folders.
  */
 export function isGenerated(path: string): boolean {
-  return path.startsWith("lib/cri/generated/");
+  return /^lib\/(cri|nri)\/generated\//.test(path);
 }

@@ -107,6 +107,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "fnv.ts",
       "sha256.ts",
       "unix_listener.ts",
+      "unix_stream.ts",
       "http_over_unix.ts",
       "terminal_text.ts",
       "io.ts",
@@ -760,6 +761,19 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     on: ["lib/daemon", "lib/cri/generated"],
   },
+  "lib/nri/generated": {
+    about: "the messages of NRI and ttrpc, made from containerd's files",
+    files: ["status_pb.ts", "request_pb.ts", "api_pb.ts"],
+    on: [],
+  },
+  "lib/nri": {
+    about: "a plugin of the NRI of containerd and CRI-O: extra networks for their pods",
+    files: [
+      "ttrpc_frames.ts",
+      "ttrpc.ts",
+    ],
+    on: ["lib/daemon", "lib/nri/generated"],
+  },
   "lib/cli": {
     about: "the command line",
     files: [
@@ -817,7 +831,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "commands.ts",
       "main.ts",
     ],
-    on: ["lib/cri"],
+    on: ["lib/cri", "lib/nri"],
   },
   "lib/testing": {
     about: "fake plugins and disposable sandboxes, for the tests of other programs",
@@ -843,8 +857,8 @@ export function layersBelow(layer: string): ReadonlySet<string> {
 
 /** The files that may import packages from outside. A package that is not listed may not be imported. */
 export const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
-  "@bufbuild/protobuf": ["lib/cri/"],
-  "@bufbuild/protobuf/codegenv2": ["lib/cri/generated/"],
+  "@bufbuild/protobuf": ["lib/cri/", "lib/nri/"],
+  "@bufbuild/protobuf/codegenv2": ["lib/cri/generated/", "lib/nri/generated/"],
   "@connectrpc/connect": ["lib/cri/"],
   "@connectrpc/connect/protocol": ["lib/cri/"],
   "@connectrpc/connect/protocol-grpc": ["lib/cri/calls.ts"],

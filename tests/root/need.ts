@@ -28,6 +28,11 @@ export const PODMAN = `${COMPONENTS_DIR}/podman/usr/bin/podman`;
 export const CONMON = `${COMPONENTS_DIR}/conmon/usr/bin/conmon`;
 export const CRI_PROTO =
   `${COMPONENTS_DIR}/cri-api/usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto`;
+const GO_SOURCE = "usr/share/gocode/src/github.com/containerd";
+export const NRI_PROTO = `${COMPONENTS_DIR}/nri/${GO_SOURCE}/nri/pkg/api/api.proto`;
+export const TTRPC_PROTO = `${COMPONENTS_DIR}/ttrpc/${GO_SOURCE}/ttrpc/request.proto`;
+/** The folder of containerd's programs. */
+export const CONTAINERD = `${COMPONENTS_DIR}/containerd/usr/bin`;
 /** A folder whose `node_modules` has @grpc/grpc-js. */
 export const GRPC_JS = `${COMPONENTS_DIR}/grpc-js`;
 export const PODWIRE_BINARY = inRepository("dist/podwire");
@@ -63,6 +68,8 @@ const COMPONENTS = {
   systemd: () => isTool("/usr/lib/systemd/systemd"),
   podman: () => isThere(PODMAN) && isThere(CONMON),
   "cri-api": () => isThere(CRI_PROTO),
+  nri: () => isThere(NRI_PROTO) && isThere(TTRPC_PROTO),
+  containerd: () => isThere(`${CONTAINERD}/containerd`),
   "grpc-js": () => isThere(`${GRPC_JS}/node_modules/@grpc/grpc-js/package.json`),
   node: () => isProgram("node"),
   binary: () => isThere(PODWIRE_BINARY),
