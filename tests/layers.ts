@@ -602,6 +602,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "oci_runtime.ts",
       "container_record.ts",
       "cri_record.ts",
+      "nri_record.ts",
       "record.ts",
       "damaged_record.ts",
       "sandbox_line.ts",

@@ -33,6 +33,7 @@ function sandboxText(sandbox: Sandbox, traffic: readonly InterfaceTraffic[]): st
     ...(sandbox.attempt === 0 ? [] : [["attempt", String(sandbox.attempt)]]),
     ...(sandbox.uid === sandbox.id ? [] : [["uid", sandbox.uid]]),
     ...(sandbox.cri === undefined ? [] : [["owner", `CRI, handler "${sandbox.cri.handler}"`]]),
+    ...(sandbox.nri === undefined ? [] : [["owner", `pod of ${sandbox.nri.engine}`]]),
     ["state", sandbox.reason === undefined ? sandbox.state : `${sandbox.state}: ${sandbox.reason}`],
     ["created", sandbox.createdAt],
     ["netns", sandbox.hostNetwork ? `${sandbox.netns} (of the host)` : sandbox.netns],

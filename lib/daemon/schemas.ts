@@ -63,6 +63,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     annotations: TEXTS,
   }, {
     cri: objectOf({ handler: TEXT, config: { type: "object" } }),
+    nri: objectOf({ engine: TEXT }),
     reason: { type: "string", description: "why it is broken" },
     traffic: {
       ...orNull(listOf(objectOf({ ifName: TEXT, network: orNull(TEXT), rx: COUNTERS, tx: COUNTERS }))),

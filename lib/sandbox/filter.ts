@@ -19,19 +19,22 @@ export interface SandboxFilter {
 export interface SandboxSelection extends SandboxFilter {
   /** Whether it belongs to a client of the CRI. */
   readonly ofCri?: boolean | undefined;
+  /** Whether it attaches a pod of a container engine to more networks. */
+  readonly ofNri?: boolean | undefined;
   /** Whether it was made: one that is being made, or undone, was not. */
   readonly isMade?: boolean | undefined;
 }
 
 /** Whether a sandbox can match, judged by its record. */
 export function mayMatch(
-  { id, name, namespace, phase, cri, labels = {} }: SandboxRecord,
+  { id, name, namespace, phase, cri, nri, labels = {} }: SandboxRecord,
   filters: readonly SandboxSelection[],
 ): boolean {
   return filters.every((filter) =>
     id.startsWith(filter.id ?? "") && name === (filter.name ?? name) &&
     namespace === (filter.namespace ?? namespace) &&
     (cri !== undefined) === (filter.ofCri ?? cri !== undefined) &&
+    (nri !== undefined) === (filter.ofNri ?? nri !== undefined) &&
     (phase !== "creating") === (filter.isMade ?? phase !== "creating") &&
     Object.entries(filter.labels ?? {}).every(([key, value]) =>
       Object.hasOwn(labels, key) && labels[key] === (value ?? labels[key])

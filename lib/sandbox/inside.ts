@@ -12,10 +12,11 @@ export interface InsideContext extends Pick<SandboxContext, "inside" | "sandboxe
 
 /**
  * Whether a sandbox has a `resolv.conf` and a `hosts` of its own while it is ready. In the namespace of the host those of the
- * host are right, a container engine makes those of its pods itself, and a warm sandbox has no name yet.
+ * host are right, a container engine makes those of its pods itself, whether it
+ * attaches them through podwire or beside it, and a warm sandbox has no name yet.
  */
-export function hasInsideFiles({ phase, hostNetwork, owner, pool }: SandboxRecord): boolean {
-  return phase === "ready" && !hostNetwork && owner === undefined && pool === undefined;
+export function hasInsideFiles({ phase, hostNetwork, owner, pool, nri }: SandboxRecord): boolean {
+  return phase === "ready" && !hostNetwork && owner === undefined && pool === undefined && nri === undefined;
 }
 
 /** Makes the files of a sandbox as its records are now, and its names known to the others on its networks. Failures are logged. */

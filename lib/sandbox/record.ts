@@ -16,6 +16,7 @@ import { SANDBOX_KEY } from "../state/record_log.ts";
 import { repairLine } from "../state/repair_line.ts";
 import { CONTAINER, encodeContainer, type SandboxContainer } from "./container_record.ts";
 import { CRI, type CriSandbox, encodeCri } from "./cri_record.ts";
+import { encodeNri, NRI, type NriSandbox } from "./nri_record.ts";
 
 /**
  * Phases of a sandbox. `creating`, `stopping` and `removing` are written before anything is done, so that an interrupted
@@ -89,6 +90,8 @@ export interface SandboxRecord {
   readonly container?: SandboxContainer;
   /** The sandbox belongs to a client of the CRI. */
   readonly cri?: CriSandbox;
+  /** The sandbox belongs to a pod of a container engine, which it attaches to more networks. */
+  readonly nri?: NriSandbox;
   /** Members that another version wrote. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
@@ -134,7 +137,7 @@ export async function repairSandbox(bytes: Uint8Array): Promise<SandboxRecord | 
 }
 
 function encode(
-  { netns, pid, infra, container, cri, unknownMembers = {}, ...record }: SandboxRecord,
+  { netns, pid, infra, container, cri, nri, unknownMembers = {}, ...record }: SandboxRecord,
 ): JsonObject {
   const { id, ...place } = netns;
   return {
@@ -145,6 +148,7 @@ function encode(
     ...(infra === undefined ? {} : { infra: withUnknown(infra) }),
     ...(container === undefined ? {} : { container: encodeContainer(container) }),
     ...(cri === undefined ? {} : { cri: encodeCri(cri) }),
+    ...(nri === undefined ? {} : { nri: encodeNri(nri) }),
   };
 }
 
@@ -184,6 +188,7 @@ const SHAPE: Shape<SandboxRecord> = mapped(
     pool: anyText,
     container: CONTAINER,
     cri: CRI,
+    nri: NRI,
   }),
   (read) => Object.assign(read, { pid: read.pid, infra: read.infra, annotations: read.annotations ?? {} }),
 );

@@ -10,7 +10,7 @@ import { writePhase } from "./write_phase.ts";
 export interface RemoveOptions extends StopOptions {
   /**
    * Whether the sandbox is forgotten even if not everything could be torn down, and removed even if it belongs to a client of the
-   * CRI. @default {false}
+   * CRI, or to a pod of a container engine. @default {false}
    */
   readonly force?: boolean | undefined;
 }
@@ -32,7 +32,7 @@ export async function removeLocked(
   { force = false, signal }: Pick<RemoveOptions, "force" | "signal">,
   context: SandboxContext,
 ): Promise<readonly CniError[]> {
-  if (!force) requireNotOfCri(record, "removed");
+  if (!force) requireNotOwned(record, "removed");
   await writePhase({ ...record, phase: force ? "removing" : "stopping" }, context);
   const { failures, left } = await tearDown(record, context, { signal });
   const [first] = failures;
@@ -47,18 +47,26 @@ export async function removeLocked(
 }
 
 /**
- * Refuses a sandbox that belongs to a client of the CRI, which would make it again at once.
+ * Refuses a sandbox that belongs to a client of the CRI, which would make it again at once, or to a pod of a container engine.
  *
  * @throws {CniError} kind `conflict`
  */
-export function requireNotOfCri(
-  { id, name, namespace, cri }: SandboxRecord,
-  done: "removed" | "replaced",
-): void {
-  if (cri === undefined) return;
-  const msg =
-    `the sandbox "${namespace}/${name}" belongs to a kubelet, or another client of the CRI, and is not ${done}`;
+export function requireNotOwned(record: SandboxRecord, done: "removed" | "replaced"): void {
+  const { id, name, namespace } = record;
+  const owner = ownerOf(record);
+  if (owner === undefined) return;
+  const msg = `the sandbox "${namespace}/${name}" belongs to ${owner.name}, and is not ${done}`;
   throw new CniError("conflict", msg, {
-    hint: `remove its pod from the kubelet; \`podwire rm -f ${id}\` removes the sandbox all the same`,
+    hint: `${owner.instead}; \`podwire rm -f ${id}\` removes the sandbox all the same`,
   });
+}
+
+function ownerOf(
+  { cri, nri }: SandboxRecord,
+): { readonly name: string; readonly instead: string } | undefined {
+  if (cri !== undefined) {
+    return { name: "a kubelet, or another client of the CRI", instead: "remove its pod from the kubelet" };
+  }
+  if (nri === undefined) return undefined;
+  return { name: `a pod of ${nri.engine}`, instead: "remove the pod, which is then detached" };
 }

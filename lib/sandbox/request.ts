@@ -11,6 +11,7 @@ import type { SandboxContainer } from "./container_record.ts";
 import type { CriSandbox } from "./cri_record.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
+import type { NriSandbox } from "./nri_record.ts";
 import { startOf } from "./process_source.ts";
 import type { SandboxRecord } from "./record.ts";
 import { validateSysctls } from "./sysctl.ts";
@@ -53,6 +54,8 @@ export interface SandboxRequest extends WantedNetworks {
   readonly allowOverlap?: boolean | undefined;
   /** What the client of the CRI that it is made for has asked for. @default {none: it belongs to no such client} */
   readonly cri?: CriSandbox | undefined;
+  /** The container engine whose pod it attaches to more networks, as a plugin of its NRI. @default {none} */
+  readonly nri?: NriSandbox | undefined;
   /** Whether a sandbox that has the name is removed first. @default {false} */
   readonly replace?: boolean | undefined;
 }
@@ -143,7 +146,7 @@ export async function draftRecord(
   const id = request.id ?? crypto.getRandomValues(new Uint8Array(16)).toHex();
   const { name = generatedName(id), namespace = "default", uid = id, attempt } = request;
   validateRequest({ ...request, id, name }, wording);
-  const { labels = {}, sysctls = {}, source = { kind: "new" }, cri } = request;
+  const { labels = {}, sysctls = {}, source = { kind: "new" }, cri, nri } = request;
   return {
     id,
     name,
@@ -161,6 +164,7 @@ export async function draftRecord(
     labels,
     sysctls,
     ...(cri === undefined ? {} : { cri }),
+    ...(nri === undefined ? {} : { nri }),
   };
 }
 

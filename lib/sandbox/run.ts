@@ -7,7 +7,7 @@ import { tearDownEndedContainers } from "./ended_containers.ts";
 import { putInside } from "./inside.ts";
 import { evictNameHolders, findSameAttempt, isWorthRetry } from "./name_conflicts.ts";
 import type { Recovery } from "./recovery.ts";
-import { removeLocked, requireNotOfCri } from "./remove.ts";
+import { removeLocked, requireNotOwned } from "./remove.ts";
 import type { RunOptions, SandboxRequest } from "./request.ts";
 import { type Sandbox, viewSandbox } from "./view.ts";
 
@@ -67,7 +67,7 @@ async function evict(prepared: PreparedSandbox, context: RunContext): Promise<vo
   const { signal } = prepared;
   await evictNameHolders(prepared, context, async (id) => {
     const record = await sandboxes.read(id) ?? await damagedSandboxes.of(id);
-    if (record !== undefined && prepared.record.cri === undefined) requireNotOfCri(record, "replaced");
+    if (record !== undefined && prepared.record.cri === undefined) requireNotOwned(record, "replaced");
     if (record !== undefined) return await removeLocked(record, { force: true, signal }, context);
     await sandboxes.forgetDamaged(id);
     return [];

@@ -13,6 +13,7 @@ import type { SandboxContext } from "./context.ts";
 import type { CriSandbox } from "./cri_record.ts";
 import { hasInsideFiles } from "./inside.ts";
 import { isUnchangedNow } from "./netns_identity.ts";
+import type { NriSandbox } from "./nri_record.ts";
 import { endOf, isProcessRunning, OPERATIONS, problemOf, type Processes, processesOf } from "./problem.ts";
 import { isInTransition, type SandboxRecord } from "./record.ts";
 
@@ -73,6 +74,8 @@ export interface Sandbox {
   readonly annotations: Readonly<Record<string, string>>;
   /** What the client of the CRI that it belongs to has asked for. */
   readonly cri?: Pick<CriSandbox, "handler" | "config">;
+  /** The container engine whose pod it attaches to more networks. */
+  readonly nri?: Pick<NriSandbox, "engine">;
   /** Why it is broken. */
   readonly reason?: string;
   /** Whether it is being created or torn down at this moment, which is why it is not ready. */
@@ -249,7 +252,7 @@ export function toSandbox(
 ): Sandbox {
   const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
-  const { hostNetwork = false, cri } = record;
+  const { hostNetwork = false, cri, nri } = record;
   const ips = current.flatMap(({ result: { ips = [] } }) =>
     ips.map(({ address }) => address.split("/")[0] ?? "")
   );
@@ -270,6 +273,7 @@ export function toSandbox(
     labels,
     annotations,
     ...(cri === undefined ? {} : { cri: { handler: cri.handler, config: cri.config } }),
+    ...(nri === undefined ? {} : { nri: { engine: nri.engine } }),
     ...withProblem(problem),
   };
 }

@@ -62,6 +62,7 @@ const MORE: SandboxRecord = {
   hostNetwork: true,
   reason: "its infra container",
   cri: { handler: "", config: { logDirectory: "/var/log" }, unknownMembers: { later: [1] } },
+  nri: { engine: "containerd 2.1.9", unknownMembers: { later: [1] } },
 };
 
 Deno.test("a sandbox record is one file that only its owner can read, with kind and checksum", () =>
