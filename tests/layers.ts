@@ -768,8 +768,12 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     on: [],
   },
   "lib/nri": {
-    about: "a plugin of the NRI of containerd and CRI-O: extra networks for their pods",
+    about: "extra networks for pods of other engines, through NRI",
     files: [
+      "annotated_network.ts",
+      "annotations.ts",
+      "policy.ts",
+      "asked_networks.ts",
       "ttrpc_frames.ts",
       "ttrpc.ts",
     ],
