@@ -585,6 +585,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "capability_args.ts",
       "interface_names.ts",
       "with_portmap.ts",
+      "with_cni_args.ts",
       "request.ts",
       "default_routes.ts",
       "loopback.ts",

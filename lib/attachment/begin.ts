@@ -55,6 +55,7 @@ export function draftAttachment(
     capabilityArgs: request.capabilityArgs,
     result: undefined,
     ...(hadLink ? { hadLink } : {}),
+    ...(request.title === undefined ? {} : { title: request.title }),
   };
 }
 

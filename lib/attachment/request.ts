@@ -22,6 +22,8 @@ export interface AttachRequest extends Pick<AttachTarget, "containerId" | "netns
 export interface AddRequest extends AttachRequest {
   /** Ports of the container that get ports of the host, in addition to those of `capabilityArgs`. @default {[]} */
   readonly automaticPorts?: readonly AutomaticPort[] | undefined;
+  /** `NAMESPACE/NAME`, by which Kubernetes knows the network. @default {none} */
+  readonly title?: string | undefined;
 }
 
 /** Options of an ADD. */
@@ -46,13 +48,14 @@ export interface DelOptions extends CallOptions {
 export interface FullAttachRequest extends AttachTarget {
   readonly owner: string;
   readonly automaticPorts?: readonly AutomaticPort[] | undefined;
+  readonly title?: string | undefined;
 }
 
 /** Returns the request with its defaults. */
 export function withAttachDefaults(request: AddRequest): FullAttachRequest {
   const { containerId, netns, ifName, args = [], capabilityArgs = {}, owner = CLI_OWNER } = request;
-  const { automaticPorts } = request;
-  return { containerId, netns, ifName, args, capabilityArgs, owner, automaticPorts };
+  const { automaticPorts, title } = request;
+  return { containerId, netns, ifName, args, capabilityArgs, owner, automaticPorts, title };
 }
 
 /** One of several attachments to add for a container. */

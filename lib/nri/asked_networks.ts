@@ -62,10 +62,11 @@ export function networksOf(
 
 /** Returns the networks as a request for a sandbox takes them. */
 export function wantedNetworksOf(asked: readonly AskedNetwork[]): readonly WantedNetwork[] {
-  return asked.map(({ network, title: _, portMappings, ...settings }) => ({
+  return asked.map(({ network, portMappings, ...settings }) => ({
     ...settings,
     name: network,
     publish: portMappings,
+    requireCapabilities: true,
   }));
 }
 

@@ -13,6 +13,12 @@ interface SettingArg {
   readonly json: Json;
 }
 
+/** Options of {@linkcode capabilityArgs}. */
+export interface CapabilityArgsOptions {
+  /** Whether a plugin must declare the capability of a setting that `CNI_ARGS` carry too. @default {false} */
+  readonly requireCapabilities?: boolean | undefined;
+}
+
 /**
  * Returns the capability arguments of an attachment: those of its settings, and `capabilities`.
  *
@@ -22,11 +28,12 @@ export function capabilityArgs(
   settings: NetworkSettings,
   list: NetworkConfigList,
   table: SettingTable = SETTINGS,
+  { requireCapabilities = false }: CapabilityArgsOptions = {},
 ): JsonObject {
   const { capabilities = {} } = settings;
   const declared = new Set(list.plugins.flatMap((plugin) => plugin.capabilities));
   const args = Object.entries(table).flatMap(([member, setting]) =>
-    argOf(member, setting, valueOf(settings, member), declared)
+    argOf(member, setting, valueOf(settings, member), requireCapabilities ? undefined : declared)
   );
   for (const { member, name } of args) {
     if (!Object.hasOwn(capabilities, name)) continue;
@@ -44,13 +51,13 @@ function argOf(
   member: string,
   { capability, cniArg }: Setting,
   value: unknown,
-  declared: ReadonlySet<string>,
+  declared: ReadonlySet<string> | undefined,
 ): readonly SettingArg[] {
   const json = value === undefined ? undefined : capability?.toJson(value);
   if (capability === undefined || json === undefined) return [];
   const { name, isOffered = false } = capability;
   // CNI_ARGS carry it too, and the result shows whether it was given.
-  if (!declared.has(name) && cniArg?.of(value) !== undefined) return [];
+  if (declared?.has(name) === false && cniArg?.of(value) !== undefined) return [];
   return [{ member, name, isOffered, json }];
 }
 

@@ -78,7 +78,7 @@ export class PodNetworks {
     const done: PodNetwork[] = [];
     try {
       for (const planned of plan) {
-        const { list, ifName, args, capabilityArgs, automaticPorts } = planned;
+        const { list, ifName, args, capabilityArgs, automaticPorts, title } = planned;
         const target: AddRequest = {
           containerId,
           netns,
@@ -87,6 +87,7 @@ export class PodNetworks {
           capabilityArgs,
           automaticPorts,
           owner,
+          title,
         };
         const result = await this.#options.attachments.add(list, target, { isNewNetns, signal });
         const ports = await this.#portsOf(containerId, planned);

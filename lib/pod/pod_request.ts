@@ -96,6 +96,15 @@ export interface WantedNetwork extends NetworkSettings {
    * @default {the first network that has a default route, in each family}
    */
   readonly defaultRoute?: true | readonly string[] | undefined;
+  /** What is merged over `args.cni` of each of its plugins. @default {nothing} */
+  readonly cniArgs?: JsonObject | undefined;
+  /**
+   * Whether a plugin must declare the capability of each setting, also of one that `CNI_ARGS` carry too: that is the rule for
+   * annotations in Kubernetes. @default {false}
+   */
+  readonly requireCapabilities?: boolean | undefined;
+  /** `NAMESPACE/NAME`, by which Kubernetes knows the network. @default {the namespace of the sandbox, and the name} */
+  readonly title?: string | undefined;
 }
 
 /**

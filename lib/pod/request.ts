@@ -12,6 +12,7 @@ import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodIdentity, WantedNetwork, WantedNetworks } from "./pod_request.ts";
 import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";
 import { SETTINGS, validateSettings } from "./settings.ts";
+import { withCniArgs } from "./with_cni_args.ts";
 import { withPortmap } from "./with_portmap.ts";
 
 export type {
@@ -37,6 +38,8 @@ export interface PlannedAttachment {
   readonly automaticPorts: readonly AutomaticPort[];
   /** All that was asked for, to compare the result with. */
   readonly settings: WantedSettings;
+  /** The name by which Kubernetes knows the network. */
+  readonly title?: string | undefined;
 }
 
 /**
@@ -61,7 +64,9 @@ export function planAttachments(
     ? [catalog.default()]
     : networks.map(({ name }) => catalog.forPod(name));
   const isMapped = request.mapPorts === true && isGiven(request.publish);
-  const lists = found.map((list, index) => isMapped && index === 0 ? withPortmap(list) : list);
+  const lists = found.map((list, index) =>
+    withCniArgs(isMapped && index === 0 ? withPortmap(list) : list, networks[index]?.cniArgs)
+  );
   const wanted = lists.map((list, index): WantedNetwork => networks[index] ?? { name: list.name });
   const names = interfaceNames(wanted);
   const settings = wanted.map((network, index) =>
@@ -69,13 +74,15 @@ export function planAttachments(
   );
   const plan = lists.map((list, index): PlannedAttachment => {
     const own = settings[index] ?? {};
+    const { requireCapabilities, title } = networks[index] ?? {};
     return {
       list,
       ifName: names[index] ?? "",
       args: cniArgs(pod, own, list.name, table),
-      capabilityArgs: capabilityArgs(own, list, table),
+      capabilityArgs: capabilityArgs(own, list, table, { requireCapabilities }),
       automaticPorts: automaticPorts(own.publish),
       settings: own,
+      title,
     };
   });
   requireDistinct(plan, table);

@@ -16,7 +16,10 @@ export function refuseFrom(source: string): RefuseText {
 }
 
 /** All settings that one network can have. */
-export type WantedSettings = Omit<WantedNetwork, "name" | "ifName">;
+export type WantedSettings = Omit<
+  WantedNetwork,
+  "name" | "ifName" | "cniArgs" | "requireCapabilities" | "title"
+>;
 
 /** A flag of `podwire run` that gives a setting. */
 export interface SettingFlag {

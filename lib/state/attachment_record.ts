@@ -73,6 +73,8 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly refusal?: Refusal;
   /** Whether the interface existed before the ADD, so that no removal may delete it. @default {false} */
   readonly hadLink?: boolean;
+  /** `NAMESPACE/NAME`, by which Kubernetes knows the network. @default {none} */
+  readonly title?: string;
   /** Members of another version. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
@@ -172,6 +174,7 @@ const SHAPE: Shape<AttachmentRecord> = mapped(
     // A damaged refusal must not make the record unusable. Without it the removal is retried.
     refusal: lenient(openObjectOf({ code: anyNumber, msg: anyText }, {})),
     hadLink: lenient(trueOnly),
+    title: lenient(anyText),
   }),
   (read) => {
     const { netnsId, sequence = 0, attempts = 0, nextTry, error, capabilityArgs = {}, result } = read;

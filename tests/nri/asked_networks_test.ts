@@ -143,6 +143,8 @@ Deno.test("what is asked for becomes the networks of a sandbox", () => {
     bandwidth: { ingressRate: 5 },
     cniArgs: { vlan: 5 },
     defaultRoute: ["10.1.0.1"],
+    title: "shop/storage",
+    requireCapabilities: true,
   }]);
 });
 

@@ -160,3 +160,29 @@ Deno.test("a port is published as text or as an object, with the same defaults",
   );
   assertStringIncludes(refusal({ publish: ["8080:80", MAPPING] }).msg, "8080/tcp is requested twice");
 });
+
+Deno.test("where capabilities are required, a setting that CNI_ARGS could carry is refused by the name of its capability", () => {
+  for (
+    const [name, setting] of Object.entries({ ips: { ips: ["10.1.0.5"] }, mac: { mac: "02:00:00:00:00:01" } })
+  ) {
+    // Network b declares none.
+    const error = refusal({ networks: [{ name: "b", ...setting, requireCapabilities: true }] });
+    assertEquals(error.message, `no plugin of network "b" (bridge) takes the capability "${name}"`);
+    assertEquals(plan({ networks: [{ name: "b", ...setting }] })[0]?.capabilityArgs, {});
+    const declared = plan({ networks: [{ name: "a", ...setting, requireCapabilities: true }] });
+    assertEquals(declared[0]?.capabilityArgs, setting);
+  }
+});
+
+Deno.test("ports and limits are refused by the name of their capability, wherever they come from", () => {
+  const settings = {
+    portMappings: { publish: [{ hostPort: 8080, containerPort: 80 }] },
+    bandwidth: { bandwidth: { ingressRate: 5 } },
+  };
+  for (const [name, setting] of Object.entries(settings)) {
+    for (const requireCapabilities of [true, false]) {
+      const error = refusal({ networks: [{ name: "b", ...setting, requireCapabilities }] });
+      assertEquals(error.message, `no plugin of network "b" (bridge) takes the capability "${name}"`);
+    }
+  }
+});
