@@ -58,7 +58,7 @@ Deno.test("the compiled program prints its version with the code that this needs
   assertEquals(files, [".ci/start.ts", "lib/cli/version.ts"]);
 });
 
-Deno.test("no entry loads the code of the CRI, and the command that serves it loads it only then", async () => {
+Deno.test("no entry loads the code of the CRI or of NRI, and the commands that serve them load it only then", async () => {
   for (
     const file of [
       ...Object.values(exports),
@@ -68,9 +68,11 @@ Deno.test("no entry loads the code of the CRI, and the command that serves it lo
       ".ci/program.ts",
     ]
   ) {
-    const found = [...await loaded(file)].filter((url) => url.includes("/lib/cri/"));
+    const found = [...await loaded(file)].filter((url) => /\/lib\/(cri|nri)\//.test(url));
     assertEquals(found, [], file);
   }
+  const found = [...await loaded("lib/cli/nri.ts")].filter((url) => /\/lib\/(nri|cri)\//.test(url));
+  assertEquals(found, [], "the command loads what it needs when it runs");
   const late = [...await loaded("lib/cri/serve_cri.ts")].filter((url) => url.includes("/lib/cri/"));
   assert(late.length > 15, `${late.length} modules`);
 });

@@ -34,7 +34,7 @@ const NO_MESSAGES: readonly string[] = [
 ];
 /** Files that are all scripts, help or other documents: only `words_test.ts` reads them. */
 const DOCUMENTS =
-  /^lib\/(cli\/(\w*help|command|commands|serve_command|completion|traffic)|daemon\/(unit|routes|openapi|schemas|metrics))\.ts$/;
+  /^lib\/(cli\/(\w*help|command|commands|serve_command|nri_command|completion|traffic)|daemon\/(unit|routes|openapi|schemas|metrics))\.ts$/;
 
 /** Texts of libcni, of plugins or of Deno, which callers compare with those of the original. */
 const VERBATIM: readonly string[] = [

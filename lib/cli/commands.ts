@@ -3,6 +3,7 @@ import { NAME_HELP, NAMESPACE } from "./namespace_option.ts";
 import { STATS } from "./stats_option.ts";
 import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
+import { NRI } from "./nri_command.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
 import { PORT } from "./port_command.ts";
 import { REPAIR } from "./repair_command.ts";
@@ -309,6 +310,7 @@ export const COMMANDS: readonly Command[] = [
   },
   { ...ociHookCommand(), load: async () => (await import("./oci_hook.ts")).ociHook },
   SERVE,
+  NRI,
   {
     name: "demo",
     summary: "Show traffic between two sandboxes on this machine, and clean up",

@@ -15,7 +15,8 @@ import { VERSION } from "./version.ts";
 export const DEFAULT_SOCKET = "/run/podwire/podwire.sock";
 const DEFAULT_CRI_SOCKET = "/run/podwire/cri.sock";
 
-const DEFAULT_DRAIN_MS = 30_000;
+/** Time for running requests at the end, unless an option says otherwise. */
+export const DEFAULT_DRAIN_MS = 30_000;
 const INSTALLED = "/usr/local/bin/podwire";
 const MOST_REQUESTS = 10_000;
 const MOST_IN_POOL = 1_000;
@@ -50,16 +51,21 @@ export async function serve(input: CommandInput): Promise<number> {
     pool,
     dhcp: !input.flag("no-dhcp"),
     trafficMetrics: input.flag("traffic-metrics"),
-    manager: new ServiceManager({
-      notifySocket: io.env("NOTIFY_SOCKET"),
-      watchdogUsec: io.env("WATCHDOG_USEC"),
-      watchdogPid: io.env("WATCHDOG_PID"),
-      pid: io.pid,
-      run: runCommand,
-      path: withSystemDirs(io.env("PATH")),
-    }),
+    manager: serviceManager(io),
   };
   return await untilSignalled(io, (signal) => Daemon.start(options, signal));
+}
+
+/** Returns the service manager that started this process, if one did. */
+export function serviceManager(io: Pick<Io, "env" | "pid">): ServiceManager {
+  return new ServiceManager({
+    notifySocket: io.env("NOTIFY_SOCKET"),
+    watchdogUsec: io.env("WATCHDOG_USEC"),
+    watchdogPid: io.env("WATCHDOG_PID"),
+    pid: io.pid,
+    run: runCommand,
+    path: withSystemDirs(io.env("PATH")),
+  });
 }
 
 function repairsRules(input: CommandInput): boolean {
@@ -94,13 +100,14 @@ function poolOf(input: CommandInput): DaemonOptions["pool"] {
   return undefined;
 }
 
-function duration(input: CommandInput, name: string): number | undefined {
+/** Reads an option whose value is a duration, in milliseconds. */
+export function duration(input: CommandInput, name: string): number | undefined {
   const text = input.value(name);
   return text === undefined ? undefined : parseDuration(text, `--${name}`);
 }
 
 /** Returns the path of the compiled program. If this process is Deno, returns the usual path. */
-function installedProgram({ program }: Pick<Io, "program">): string {
+export function installedProgram({ program }: Pick<Io, "program">): string {
   return program.endsWith("/podwire") ? program : INSTALLED;
 }
 
@@ -108,7 +115,7 @@ function installedProgram({ program }: Pick<Io, "program">): string {
  * Runs the daemon until SIGTERM or SIGINT, and reloads it at SIGHUP. A second SIGTERM or SIGINT ends the process at once,
  * because it is not caught any more.
  */
-async function untilSignalled(
+export async function untilSignalled(
   io: Pick<Io, "onSignal">,
   start: (signal: AbortSignal) => Promise<Daemon>,
 ): Promise<number> {

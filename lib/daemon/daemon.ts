@@ -111,7 +111,9 @@ export class Daemon {
     );
     if (options.dhcp !== false) begun.use(await keepDhcp(runtime, events, metrics));
     const pool = options.pool && begun.use(poolOf(options.pool, runtime, { metrics, log }));
-    const context = contextOf(options, { runtime, events, metrics, pool });
+    const problems: (() => string | undefined)[] = [];
+    const problem = () => problems.map((of) => of()).find((each) => each !== undefined);
+    const context = contextOf(options, { runtime, events, metrics, pool, problem });
     const routes: readonly Route[] = routesOf(context, () => openApiOf(routes, version));
     const handler = new Handler({
       ...limits,
@@ -135,6 +137,7 @@ export class Daemon {
         maxRequests: options.maxRequests ?? limits.maxRequests,
         requestMs: options.requestMs ?? REQUEST_MS,
         addMetrics: (write: () => string) => metrics.add(write),
+        addHealth: (problem: () => string | undefined) => void problems.push(problem),
       };
       for (const open of options.faces ?? []) faces.push(await open(faceContext, { signal }));
       await startPool(pool, runtime, begun);
@@ -260,7 +263,7 @@ function limitsFor(
 
 function contextOf(
   { run, log, trafficMetrics = false }: DaemonOptions,
-  { runtime, events, metrics, pool }: {
+  { runtime, events, metrics, pool, problem }: Pick<RouteContext, "problem"> & {
     readonly runtime: LiveRuntime;
     readonly events: DaemonEvents;
     readonly metrics: Metrics;
@@ -289,6 +292,7 @@ function contextOf(
       const [values, text = ""] = await Promise.all([gauges.read(), traffic?.write()]);
       return metrics.render(values, runtime.drifted.length) + text;
     },
+    problem,
     log,
   };
 }

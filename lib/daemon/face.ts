@@ -13,6 +13,8 @@ export interface FaceContext {
   readonly requestMs: number;
   /** Adds to the metrics what this writes each time, in their text format. */
   readonly addMetrics: (write: () => string) => void;
+  /** Adds a reason why the daemon cannot do its work, which `GET /healthz` gives; undefined while there is none. */
+  readonly addHealth: (problem: () => string | undefined) => void;
 }
 
 /** Another way to reach the runtime of the daemon than HTTP, on a socket of its own. */

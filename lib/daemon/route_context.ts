@@ -26,6 +26,8 @@ export interface RouteContext {
   readonly events: Pick<DaemonEvents, "subscribe">;
   /** Returns the metrics in the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
+  /** Returns why the daemon cannot do its work; undefined if it can. */
+  readonly problem: () => string | undefined;
   readonly log: Pick<Logger, "warn">;
 }
 

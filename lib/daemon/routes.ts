@@ -43,10 +43,16 @@ export function routesOf(context: RouteContext, document: () => unknown): readon
       method: "GET",
       path: "/healthz",
       id: "getHealth",
-      summary: "Check that the daemon answers",
-      answers: { 200: { description: "The daemon answers", contentType: "text/plain; charset=utf-8" } },
+      summary: "Check that the daemon answers and, as a plugin of an engine, is connected to it",
+      answers: {
+        200: { description: "The daemon answers", contentType: "text/plain; charset=utf-8" },
+        503: { description: "Why it cannot do its work", contentType: "text/plain; charset=utf-8" },
+      },
       isFree: true,
-      handle: () => ({ status: 200, text: "ok\n" }),
+      handle: () => {
+        const problem = context.problem();
+        return problem === undefined ? { status: 200, text: "ok\n" } : { status: 503, text: `${problem}\n` };
+      },
     },
     {
       method: "GET",

@@ -6,7 +6,21 @@ export interface UnitOptions {
   readonly args: readonly string[];
   /** Milliseconds for running requests when the daemon ends. */
   readonly drainMs: number;
+  /** Its purpose. @default {"network for pod sandboxes"} */
+  readonly purpose?: string | undefined;
+  /** Lines of the section `[Unit]` about other units. @default {those of `serve`} */
+  readonly order?: string | undefined;
 }
+
+const SERVE_ORDER =
+  `# A DHCP daemon of the distribution, if there is one, is used rather than one of podwire's own.
+After=network.target cni-dhcp.socket cni-dhcp.service`;
+
+/** The order of units around a plugin of a container engine. */
+export const PLUGIN_ORDER =
+  `# The kubelet starts pods: a plugin that registers later misses them, see docs/nri.md.
+After=network.target containerd.service crio.service cni-dhcp.socket cni-dhcp.service
+Before=kubelet.service`;
 
 /** Seconds after the drain, for cancelled requests to undo what they did. */
 const UNDO_SECONDS = 60;
@@ -19,11 +33,12 @@ const UNDO_SECONDS = 60;
  *
  * Source: systemd.service(5), systemd.exec(5), systemd.kill(5).
  */
-export function unitFile({ program, args, drainMs }: UnitOptions): string {
+export function unitFile(
+  { program, args, drainMs, purpose = "network for pod sandboxes", order = SERVE_ORDER }: UnitOptions,
+): string {
   return `[Unit]
-Description=podwire, network for pod sandboxes
-# A DHCP daemon of the distribution, if there is one, is used rather than one of podwire's own.
-After=network.target cni-dhcp.socket cni-dhcp.service
+Description=podwire, ${purpose}
+${order}
 
 [Service]
 Type=notify

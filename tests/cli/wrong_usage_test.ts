@@ -34,6 +34,7 @@ const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   plugin: ["bridge"],
   "oci-hook": ["config"],
   serve: [],
+  nri: [],
   demo: [],
   completion: ["bash"],
 };
@@ -70,6 +71,10 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   annotation: ["x", '--annotation: "x" is not KEY=VALUE'],
   "serve socket": [`/${"s".repeat(200)}`, "--socket: a path of 201 bytes is too long for a socket"],
   "serve cri": [`/${"s".repeat(200)}`, "--cri: a path of 201 bytes is too long for a socket"],
+  "nri socket": [`/${"s".repeat(200)}`, "--socket: a path of 201 bytes is too long for a socket"],
+  "http-socket": [`/${"s".repeat(200)}`, "--http-socket: a path of 201 bytes is too long for a socket"],
+  index: ["5", '--index: "5" is not valid: two digits'],
+  "nri name": ["a,b", '--name: "a,b" is not valid: letters, digits'],
   filter: ["age=1", '--filter: "age" is not a key of a filter'],
   "add ifname": ["a/b", "--ifname: interface name contains / or :"],
   "check ifname": ["a/b", "--ifname: interface name contains / or :"],
@@ -102,6 +107,7 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
 
 /** Options whose value is only looked up: any text is a possible name or path. */
 const ANY_TEXT: readonly string[] = [
+  "policy",
   "conf-dir",
   "plugin-dir",
   "cache-dir",

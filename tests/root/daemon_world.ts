@@ -11,7 +11,7 @@ export interface Answered {
   readonly json: any;
 }
 
-/** `podwire serve` in a world of its own. */
+/** `podwire serve`, or another daemon of the program, in a world of its own. */
 export class DaemonProcess implements AsyncDisposable {
   readonly #log: Promise<string>;
   #ended = false;
@@ -27,9 +27,10 @@ export class DaemonProcess implements AsyncDisposable {
     world: Pick<BinaryWorld, "dir" | "start">,
     args: readonly string[] = [],
     env: Readonly<Record<string, string>> = {},
+    { command = "serve", socket: flag = "--socket" } = {},
   ): Promise<DaemonProcess> {
-    const socket = `${world.dir}/run/p.sock`;
-    const child = world.start(["serve", `--socket=${socket}`, "--log-format=json", ...args], { env });
+    const socket = `${world.dir}/run/${command === "serve" ? "p" : command}.sock`;
+    const child = world.start([command, `${flag}=${socket}`, "--log-format=json", ...args], { env });
     const own = new DaemonProcess(child, socket);
     for (let tries = 0; tries < 1_200 && !own.#ended; tries++) {
       if ((await own.call("GET", "/healthz").catch(() => undefined))?.status === 200) return own;
