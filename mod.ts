@@ -129,6 +129,8 @@ export {
   type AttachmentKey,
   type AttachmentRecord,
   type AttachmentState,
+  type DisplacedRoutes,
+  type RecordedRoute,
 } from "./lib/state/attachment_store.ts";
 export { loadDirectory, type LoadedFile, loadNetworkFile, parseNetwork } from "./lib/catalog/load.ts";
 export {

@@ -20,6 +20,7 @@ import { listOnRecord } from "../state/recorded_config.ts";
 import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import { delChain } from "./chain.ts";
+import { restoreRoutes } from "./displaced_routes.ts";
 import { isSameRefusal } from "./failed_add.ts";
 import { HostEnds } from "./host_ends.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
@@ -84,6 +85,7 @@ export class Removal {
   ): Promise<CniError | undefined> {
     try {
       await this.#detach(record, timeoutMs, signal);
+      await this.#restoreRoutes(record, signal);
       await this.forget(record, signal);
       return undefined;
     } catch (error) {
@@ -91,6 +93,13 @@ export class Removal {
       await this.progress.postpone(record, failure);
       return failure;
     }
+  }
+
+  /** Changes routes back that the attachment changed. In a namespace that is gone there are none. */
+  async #restoreRoutes(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
+    const { displaced, netns } = record;
+    if (displaced === undefined || !await this.isInNetns(record, netns)) return;
+    await restoreRoutes(displaced, { netns, run: this.#options.run, signal });
   }
 
   /** Removes everything on disk about an attachment. */

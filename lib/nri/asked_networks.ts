@@ -32,6 +32,8 @@ export interface AskedNetwork {
   readonly cniArgs?: JsonObject | undefined;
   /** Gateways of the pod, at most one of each family. Empty for the default route that the network's plugins make. */
   readonly defaultRoute?: readonly string[] | undefined;
+  /** Subnets of the cluster, to which traffic stays on eth0. */
+  readonly clusterCidrs: readonly string[];
 }
 
 /** Options of {@linkcode networksOf}. */
@@ -56,17 +58,19 @@ export function networksOf(
     const network = networkOf(named, pod, policy);
     requireAllowed(named, permissionsOf(network, named, pod, policy), { network, pod, policy });
     const title = `${named.namespace ?? pod.namespace}/${named.name}`;
-    return { network, title, ifName, ips, mac, portMappings, bandwidth, cniArgs, defaultRoute };
+    const { clusterCidrs } = policy;
+    return { network, title, ifName, ips, mac, portMappings, bandwidth, cniArgs, defaultRoute, clusterCidrs };
   });
 }
 
 /** Returns the networks as a request for a sandbox takes them. */
 export function wantedNetworksOf(asked: readonly AskedNetwork[]): readonly WantedNetwork[] {
-  return asked.map(({ network, portMappings, ...settings }) => ({
+  return asked.map(({ network, portMappings, clusterCidrs, ...settings }) => ({
     ...settings,
     name: network,
     publish: portMappings,
     requireCapabilities: true,
+    foreignRoutes: { keep: clusterCidrs },
   }));
 }
 

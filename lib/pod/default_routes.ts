@@ -1,4 +1,4 @@
-import { type Cidr, formatIp, parseIp } from "../cni/address.ts";
+import { parseIp } from "../cni/address.ts";
 import {
   type DefaultRoute,
   defaultRoutesOf,
@@ -9,39 +9,35 @@ import {
 } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { asResult } from "../cni/result.ts";
-import type { RunCommand } from "../host/command.ts";
-import { kernelFor } from "../kernel/choose_kernel.ts";
+import { restoreRoutes } from "../attachment/displaced_routes.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { copyOf } from "../kernel/route_copy.ts";
-import type { AddRoute, NextHop, RemoveRoute, RouteInfo, ShowRoutes } from "../kernel/operation.ts";
-import { normalIp, type WantedNetwork } from "./request.ts";
+import type { AddRoute, NextHop, RemoveRoute } from "../kernel/operation.ts";
+import type { DisplacedRoutes } from "../state/displaced_routes.ts";
+import { displacedFor, displacingChanges, foreignDefaults, type ForeignRoute } from "./foreign_routes.ts";
+import {
+  type AttachedNetwork,
+  defaultsAfter,
+  EVERYTHING,
+  hopsOf,
+  type KernelRoute,
+  type PodPlace,
+  putBack,
+  removalOf,
+  textOf,
+  UNDO_MS,
+} from "./kernel_defaults.ts";
+import { normalIp } from "./request.ts";
 
-/** An attachment of a pod, with its result. */
-export interface AttachedNetwork {
-  /** The name of the network. */
-  readonly name: string;
-  /** The interface inside the pod. */
-  readonly ifName: string;
-  /** What was asked for. @default {nothing} */
-  readonly defaultRoute?: WantedNetwork["defaultRoute"];
-  readonly result: JsonObject;
-}
+export type { AttachedNetwork } from "./kernel_defaults.ts";
 
 /** Options of {@linkcode settleDefaultRoutes}. */
-export interface DefaultRoutesOptions {
-  /** The path of the pod's namespace. */
-  readonly netns: string;
-  readonly run: RunCommand;
-  readonly signal?: AbortSignal | undefined;
+export interface DefaultRoutesOptions extends PodPlace {
+  /**
+   * Called for each network that respects routes that are not podwire's, with what it is about to change among them, so that it is on
+   * record. @default {none are changed}
+   */
+  readonly onDisplace?: ((network: AttachedNetwork, displaced: DisplacedRoutes) => Promise<void>) | undefined;
 }
-
-/** A default route that leads somewhere, and does not come from a router. */
-interface KernelRoute extends RouteInfo {
-  readonly family: Family;
-}
-
-const UNDO_MS = 10_000;
 
 /** The network whose default route of a family the pod gets. */
 interface Choice {
@@ -74,16 +70,31 @@ export async function settleDefaultRoutes(
   attached: readonly AttachedNetwork[],
   options: DefaultRoutesOptions,
 ): Promise<SettledRoutes> {
-  const possible = choicesOf(attached, []);
+  const foreign = await foreignDefaults(attached, options);
+  const possible = choicesOf(attached, [], foreign);
   requireGateways(attached, possible);
-  if (possible.length === 0) return { results: attached.map(({ result }) => result), undo: async () => {} };
-  const families = possible.map(({ family }) => family);
+  const families = FAMILIES.filter((family) =>
+    possible.some((choice) => choice.family === family) || foreign.some((route) => route.family === family)
+  );
+  if (families.length === 0) return { results: attached.map(({ result }) => result), undo: async () => {} };
   const routes = await defaultsAfter([], families, options);
-  const choices = choicesOf(attached, routes);
-  const changes = choices.flatMap((choice) => changesFor(choice, attached, routes));
-  const undo = changes.length === 0
-    ? async () => {}
-    : () => putBack(attached, families, { ...options, before: routes });
+  const choices = choicesOf(attached, routes, foreign);
+  const yielded = yieldingTo(foreign, choices, attached, routes);
+  const displaced = await displacedFor(choices, foreign, options);
+  const changes = displacingChanges(displaced, [
+    ...choices.flatMap((choice) => changesFor(choice, attached, routes)),
+    ...yielded.flatMap(({ family, network }) => removalsIn(network, family, routes)),
+  ]);
+  const undo = async () => {
+    if (changes.length === 0) return;
+    await putBack(attached, families, { ...options, before: routes });
+    const place = { ...options, signal: AbortSignal.timeout(UNDO_MS) };
+    for (const { routes } of displaced) await restoreRoutes(routes, place);
+  };
+  for (const network of attached.filter(({ foreignRoutes }) => foreignRoutes !== undefined)) {
+    const { routes = { removed: [], added: [] } } = displaced.find((one) => one.network === network) ?? {};
+    await options.onDisplace?.(network, routes);
+  }
   if (changes.length > 0) {
     try {
       await change(changes, { choices, attached, families }, options);
@@ -91,7 +102,50 @@ export async function settleDefaultRoutes(
       throw await undoing(asCniError(error), [undo]);
     }
   }
-  return { results: attached.map((network) => resultOf(network, choices, attached, routes)), undo };
+  const results = attached.map((network) => {
+    const lost = yielded.filter((one) => one.network === network);
+    const { result } = network;
+    const kept = lost.reduce((json, { family }) => withDefaultRoute(json, family), result);
+    return lost.length > 0 ? kept : resultOf(network, choices, attached, routes);
+  });
+  return { results, undo };
+}
+
+/** A network whose default route of a family yields to one that is not podwire's. */
+interface Yielding {
+  readonly family: Family;
+  readonly network: AttachedNetwork;
+}
+
+function yieldingTo(
+  foreign: readonly ForeignRoute[],
+  choices: readonly Choice[],
+  attached: readonly AttachedNetwork[],
+  routes: readonly KernelRoute[],
+): readonly Yielding[] {
+  const families = FAMILIES.filter((family) =>
+    foreign.some((route) => route.family === family) && !choices.some((choice) => choice.family === family)
+  );
+  return families.flatMap((family) =>
+    attached.filter((network) =>
+      network.foreignRoutes !== undefined && !keepsOwn(network) && hasDefaultRoute(network, family, routes)
+    ).map((network) => ({ family, network }))
+  );
+}
+
+/** Whether the request leaves a network the default routes that its plugins make, beside all others. */
+function keepsOwn({ defaultRoute }: AttachedNetwork): boolean {
+  return defaultRoute !== undefined && defaultRoute !== true && defaultRoute.length === 0;
+}
+
+/** Returns what removes the default routes of a network. */
+function removalsIn(
+  network: AttachedNetwork,
+  family: Family,
+  routes: readonly KernelRoute[],
+): readonly RemoveRoute[] {
+  const mains = routes.filter((route) => route.family === family && route.isMain);
+  return mains.flatMap((route) => removalOf(route, hopsOf(network, route)));
 }
 
 async function change(
@@ -107,8 +161,12 @@ async function change(
     options.signal?.throwIfAborted();
     throw notSettled(choices, error instanceof Error ? error.message : String(error));
   });
-  const wrong = choices.find((choice) => changesFor(choice, attached, now).length > 0);
-  if (wrong !== undefined) throw notSettled([wrong], "the kernel does not show it afterwards");
+  const foreign = await foreignDefaults(attached, options);
+  const wrong = choices.find((choice) =>
+    changesFor(choice, attached, now).length > 0 ||
+    (choice.chosen.foreignRoutes !== undefined && foreign.some(({ family }) => family === choice.family))
+  );
+  if (wrong !== undefined) throw notSettled([wrong], "the kernel does not show it alone afterwards");
 }
 
 /** Runs the steps of an undo, and returns the error with what could not be undone. */
@@ -122,53 +180,17 @@ export async function undoing(
   return cause.within({ hint: `not everything could be undone: ${failures.join("; ")}` });
 }
 
-/** Leaves the interfaces of these attachments the default routes that they had before. */
-async function putBack(
-  attached: readonly AttachedNetwork[],
-  families: readonly Family[],
-  { before, run, netns }: DefaultRoutesOptions & { readonly before: readonly KernelRoute[] },
-): Promise<void> {
-  // That of the caller may be over.
-  const options = { run, netns, signal: AbortSignal.timeout(UNDO_MS) };
-  const now = await defaultsAfter([], families, options);
-  const own = (routes: readonly KernelRoute[]) =>
-    routes.flatMap(separate).filter((route) =>
-      route.isMain && attached.some((one) => hopsOf(one, route).length > 0)
-    );
-  const missingIn = (there: readonly KernelRoute[], wanted: readonly KernelRoute[]) => {
-    const known = new Set(there.map(keyOf));
-    return wanted.filter((route) => !known.has(keyOf(route)));
-  };
-  const removed = missingIn(own(before), own(now)).map(({ family, metric, hops }) => {
-    return { kind: "remove-route", dst: EVERYTHING[family], metric, hops } as const;
-  });
-  // The kernel puts each before the ones with the same metric.
-  const added = missingIn(own(now), own(before)).reverse().flatMap((route) =>
-    route.hops.map((hop) => ({
-      ...copyOf({ ...route, dst: EVERYTHING[route.family], hops: [hop] }),
-      // Another one of the same metric, which is not of these attachments, stays.
-      replace: false,
-    }))
-  );
-  if (removed.length + added.length > 0) await defaultsAfter([...removed, ...added], families, options);
-}
-
-/** In IPv6 each hop of a route is a route of its own. */
-function separate(route: KernelRoute): readonly KernelRoute[] {
-  return route.family === 4 ? [route] : route.hops.map((hop) => ({ ...route, hops: [hop] }));
-}
-
-function keyOf({ family, metric, hops }: KernelRoute): string {
-  return [family, metric ?? "", ...hops.map((hop) => `${hop.device} ${textOf(hop) ?? ""}`)].join(" ");
-}
-
 function choicesOf(
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
+  foreign: readonly ForeignRoute[],
 ): readonly Choice[] {
-  return FAMILIES.flatMap((family) =>
-    requestedChoice(family, attached) ?? firstChoice(family, attached, routes) ?? []
-  );
+  return FAMILIES.flatMap((family) => {
+    const requested = requestedChoice(family, attached);
+    if (requested !== undefined) return [requested];
+    if (foreign.some((route) => route.family === family)) return [];
+    return firstChoice(family, attached, routes) ?? [];
+  });
 }
 
 /** Returns the choice that the request names. */
@@ -196,14 +218,18 @@ function firstChoice(
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
 ): Choice | undefined {
-  const [chosen, ...others] = attached.filter((network) => hasDefaultRoute(network, family, routes));
+  const [chosen, ...others] = attached.filter((network) =>
+    !keepsOwn(network) && hasDefaultRoute(network, family, routes)
+  );
   return chosen === undefined || others.length === 0 ? undefined : { family, chosen, gateway: undefined };
 }
 
 function requireGateways(attached: readonly AttachedNetwork[], wanted: readonly Choice[]): void {
   for (const network of attached) {
     const { name, defaultRoute } = network;
-    if (defaultRoute === undefined || wanted.some(({ chosen }) => chosen === network)) continue;
+    if (defaultRoute === undefined || keepsOwn(network) || wanted.some(({ chosen }) => chosen === network)) {
+      continue;
+    }
     throw new CniError("plugin", "the network gave neither a default route nor a gateway", {
       verb: "ADD",
       network: name,
@@ -222,7 +248,9 @@ function rivalsOf(
   attached: readonly AttachedNetwork[],
   routes: readonly KernelRoute[],
 ): readonly AttachedNetwork[] {
-  return attached.filter((network) => network !== chosen && hasDefaultRoute(network, family, routes));
+  return attached.filter((network) =>
+    network !== chosen && !keepsOwn(network) && hasDefaultRoute(network, family, routes)
+  );
 }
 
 /** Whether a network has a default route outside a table of its own, which is where `sbr` puts it. */
@@ -244,29 +272,11 @@ function changesFor(
   const isKept = ({ hops }: KernelRoute, hop: NextHop) =>
     gateway === undefined || (textOf(hop) === gateway && (family === 6 || hops.length === 1));
   const removed = [
-    ...rivalsOf(choice, attached, routes).flatMap((rival) =>
-      mains.flatMap((route) => removalOf(route, hopsOf(rival, route)))
-    ),
+    ...rivalsOf(choice, attached, routes).flatMap((rival) => removalsIn(rival, family, routes)),
     ...own.flatMap((route) => removalOf(route, hopsOf(chosen, route).filter((hop) => !isKept(route, hop)))),
   ];
   const isThere = own.some((route) => hopsOf(chosen, route).some((hop) => isKept(route, hop)));
   return isThere ? removed : [...removed, additionOf(choice)];
-}
-
-/** Returns the hops of a route that lead through interfaces of the attachment. */
-function hopsOf({ ifName, result }: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
-  const inPod = (asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox);
-  const devices = [ifName, ...inPod.map(({ name }) => name)];
-  return hops.filter(({ device }) => devices.includes(device));
-}
-
-/** In IPv6 each hop of a route can be removed on its own; in IPv4 only the whole route can. */
-function removalOf({ family, metric, hops }: KernelRoute, gone: readonly NextHop[]): readonly RemoveRoute[] {
-  const removal = (hops: readonly NextHop[]) =>
-    ({ kind: "remove-route", dst: EVERYTHING[family], metric, hops }) as const;
-  if (gone.length === 0) return [];
-  if (family === 6 || hops.length === 1) return gone.map((hop) => removal([hop]));
-  return gone.length < hops.length ? [] : [removal(gone)];
 }
 
 function additionOf({ family, chosen: { ifName, result }, gateway }: Choice): AddRoute {
@@ -277,15 +287,6 @@ function additionOf({ family, chosen: { ifName, result }, gateway }: Choice): Ad
     dst: EVERYTHING[family],
     gateway: via === undefined ? undefined : parseIp(via),
   };
-}
-
-const EVERYTHING: Readonly<Record<Family, Cidr>> = {
-  4: { ip: { family: 4, value: 0n }, prefix: 0 },
-  6: { ip: { family: 6, value: 0n }, prefix: 0 },
-};
-
-function textOf({ gateway }: NextHop): string | undefined {
-  return gateway && formatIp(gateway);
 }
 
 function resultOf(
@@ -301,21 +302,6 @@ function resultOf(
     else if (chosen === network && gateway !== undefined) result = withDefaultRoute(result, family, gateway);
   }
   return result;
-}
-
-/** Makes changes, and returns the default routes that the pod has then. */
-async function defaultsAfter(
-  changes: readonly (AddRoute | RemoveRoute)[],
-  families: readonly Family[],
-  { run, netns, signal }: DefaultRoutesOptions,
-): Promise<readonly KernelRoute[]> {
-  const questions = families.map((family): ShowRoutes => ({ kind: "show-routes", family, defaults: true }));
-  const answers = await kernelFor(run).apply([...changes, ...questions], { netns, signal });
-  return families.flatMap((family, index) =>
-    (answers[changes.length + index] ?? [])
-      .filter(({ isUnicast, isAdvertised, hops }) => isUnicast && !isAdvertised && hops.length > 0)
-      .map((route) => ({ ...route, family }))
-  );
 }
 
 function notSettled([choice]: readonly Choice[], why: string): CniError {

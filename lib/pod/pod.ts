@@ -7,6 +7,7 @@ import type { RunCommand } from "../host/command.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { findLink } from "../kernel/links.ts";
 import type { AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
+import type { DisplacedRoutes } from "../state/displaced_routes.ts";
 import { type PublishedPort, publishedPortsOf } from "../state/host_port.ts";
 import type { FoundLog } from "../state/record_files.ts";
 import type { ResultCache } from "../state/result_cache.ts";
@@ -96,7 +97,8 @@ export class PodNetworks {
         await this.#requireWantedMac(planned, result, target.netns, signal);
       }
       const added = done.map((network, index) => {
-        return { ...network, defaultRoute: plan[index]?.settings.defaultRoute };
+        const { settings, foreignRoutes } = plan[index] ?? {};
+        return { ...network, defaultRoute: settings?.defaultRoute, foreignRoutes };
       });
       const settled = await this.settle(pod, [...beside, ...added], signal);
       return settled.slice(beside.length);
@@ -157,7 +159,11 @@ export class PodNetworks {
     signal?: AbortSignal,
   ): Promise<readonly PodNetwork[]> {
     const { store, cache, run } = this.#options;
-    const { results, undo } = await settleDefaultRoutes(attached, { netns, run, signal });
+    const onDisplace = async ({ name, ifName }: AttachedNetwork, displaced: DisplacedRoutes) => {
+      const record = await store.read({ containerId, network: name, ifName });
+      if (record !== undefined) await store.write({ ...record, displaced });
+    };
+    const { results, undo } = await settleDefaultRoutes(attached, { netns, run, signal, onDisplace });
     const settled: PodNetwork[] = [];
     const undos: (() => Promise<unknown>)[] = [undo];
     try {

@@ -96,6 +96,13 @@ export interface WantedNetwork extends NetworkSettings {
    * @default {the first network that has a default route, in each family}
    */
   readonly defaultRoute?: true | readonly string[] | undefined;
+  /**
+   * Respects default routes of the namespace that are not podwire's. Those of this network yield to them in the same family; if
+   * `defaultRoute` asks for one, they yield to it, and come back when the network is detached. Traffic to the subnets in `keep`
+   * stays where they led it. With an empty list as `defaultRoute`, all stays as the plugins made it.
+   * @default {they stay, beside those of this network}
+   */
+  readonly foreignRoutes?: { readonly keep: readonly string[] } | undefined;
   /** What is merged over `args.cni` of each of its plugins. @default {nothing} */
   readonly cniArgs?: JsonObject | undefined;
   /**

@@ -38,6 +38,7 @@ export interface PlannedAttachment {
   readonly automaticPorts: readonly AutomaticPort[];
   /** All that was asked for, to compare the result with. */
   readonly settings: WantedSettings;
+  readonly foreignRoutes?: WantedNetwork["foreignRoutes"];
   /** The name by which Kubernetes knows the network. */
   readonly title?: string | undefined;
 }
@@ -74,7 +75,7 @@ export function planAttachments(
   );
   const plan = lists.map((list, index): PlannedAttachment => {
     const own = settings[index] ?? {};
-    const { requireCapabilities, title } = networks[index] ?? {};
+    const { requireCapabilities, foreignRoutes, title } = networks[index] ?? {};
     return {
       list,
       ifName: names[index] ?? "",
@@ -82,6 +83,7 @@ export function planAttachments(
       capabilityArgs: capabilityArgs(own, list, table, { requireCapabilities }),
       automaticPorts: automaticPorts(own.publish),
       settings: own,
+      foreignRoutes,
       title,
     };
   });

@@ -18,7 +18,7 @@ export function refuseFrom(source: string): RefuseText {
 /** All settings that one network can have. */
 export type WantedSettings = Omit<
   WantedNetwork,
-  "name" | "ifName" | "cniArgs" | "requireCapabilities" | "title"
+  "name" | "ifName" | "foreignRoutes" | "cniArgs" | "requireCapabilities" | "title"
 >;
 
 /** A flag of `podwire run` that gives a setting. */

@@ -140,6 +140,8 @@ async function withSuccessors(
       const { name, ifName, result, defaultRoute } = network;
       const gateway = gatewayOf(result, family);
       const record = await store.read({ containerId, network: name, ifName });
+      // Those of another network came back, or never went.
+      if (record?.displaced !== undefined) continue;
       const list = parseRecorded(record?.config);
       if (gateway === undefined || list === undefined || !makesDefaultRoute(list, family)) continue;
       next[index] = {

@@ -18,6 +18,7 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import type { Refusal } from "../plugin/refusal.ts";
 import type { AttachmentKey } from "./attachment_key.ts";
 import { decodeChecksummed, decodeIntactNow, printChecksummed } from "./checksummed.ts";
+import { DISPLACED_ROUTES, type DisplacedRoutes, displacedToJson } from "./displaced_routes.ts";
 import { attachmentLineKey } from "./record_log.ts";
 import { repairLine } from "./repair_line.ts";
 
@@ -75,6 +76,8 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly hadLink?: boolean;
   /** `NAMESPACE/NAME`, by which Kubernetes knows the network. @default {none} */
   readonly title?: string;
+  /** What it changed among routes of the namespace that are not podwire's. @default {it was not asked to respect any} */
+  readonly displaced?: DisplacedRoutes;
   /** Members of another version. They are kept when the record is written again. */
   readonly unknownMembers?: JsonObject;
 }
@@ -112,13 +115,23 @@ export async function repairAttachment(
 }
 
 function encode(record: AttachmentRecord): JsonObject {
-  const { netnsId, nextTry, error, result, firstSkippedPlugin, refusal, unknownMembers = {}, ...rest } =
-    record;
+  const {
+    netnsId,
+    nextTry,
+    error,
+    result,
+    firstSkippedPlugin,
+    refusal,
+    displaced,
+    unknownMembers = {},
+    ...rest
+  } = record;
   return {
     ...unknownMembers,
     ...rest,
     ...(firstSkippedPlugin === undefined ? {} : { [FIRST_SKIPPED_PLUGIN]: firstSkippedPlugin }),
     ...(refusal === undefined ? {} : { refusal: { ...refusal } }),
+    ...(displaced === undefined ? {} : { displaced: displacedToJson(displaced) }),
     ...(netnsId === undefined ? {} : { netnsId }),
     ...(nextTry === undefined ? {} : { nextTry }),
     ...(error === undefined ? {} : { error }),
@@ -175,6 +188,7 @@ const SHAPE: Shape<AttachmentRecord> = mapped(
     refusal: lenient(openObjectOf({ code: anyNumber, msg: anyText }, {})),
     hadLink: lenient(trueOnly),
     title: lenient(anyText),
+    displaced: DISPLACED_ROUTES,
   }),
   (read) => {
     const { netnsId, sequence = 0, attempts = 0, nextTry, error, capabilityArgs = {}, result } = read;

@@ -21,6 +21,7 @@ import type { StateFormat } from "./state_format.ts";
 export type { AttachmentKey } from "./attachment_key.ts";
 export type { ContainerRecords } from "./attachment_lines.ts";
 export { ATTACHMENT_STATES, type AttachmentRecord, type AttachmentState } from "./attachment_record.ts";
+export type { DisplacedRoutes, RecordedRoute } from "./displaced_routes.ts";
 export type { DamagedAttachment } from "./damaged_attachment.ts";
 
 /** The attachments at one moment. */

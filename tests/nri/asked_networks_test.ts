@@ -16,6 +16,7 @@ const ALL = {
 };
 const POLICY = parsePolicy(
   JSON.stringify({
+    clusterCidrs: ["10.244.0.0/16"],
     names: { "shop/storage": "san", "infra/lan": "lan" },
     networks: {
       san: { namespaces: { shop: ALL, lab: {} } },
@@ -145,6 +146,7 @@ Deno.test("what is asked for becomes the networks of a sandbox", () => {
     defaultRoute: ["10.1.0.1"],
     title: "shop/storage",
     requireCapabilities: true,
+    foreignRoutes: { keep: ["10.244.0.0/16"] },
   }]);
 });
 
