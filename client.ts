@@ -22,6 +22,7 @@ export type { ConnectOptions, DisconnectOptions } from "./lib/sandbox/connect.ts
 export type { DisposableSandbox } from "./lib/sandbox/disposable.ts";
 export type { InsidePaths } from "./lib/inside/inside_paths.ts";
 export type { CriSandbox } from "./lib/sandbox/cri_record.ts";
+export type { InfraSettings } from "./lib/sandbox/infra_settings.ts";
 export type { SandboxFilter } from "./lib/sandbox/filter.ts";
 export type { FindOptions } from "./lib/sandbox/find_sandbox.ts";
 export type { NetnsSource, SandboxRequest } from "./lib/sandbox/request.ts";

@@ -86,6 +86,7 @@ export type { LinkCounters, LinkTraffic } from "./lib/host/link_info.ts";
 export type { InsidePaths } from "./lib/inside/inside_paths.ts";
 export type { CriSandbox } from "./lib/sandbox/cri_record.ts";
 export type { NriSandbox } from "./lib/sandbox/nri_record.ts";
+export type { InfraSettings } from "./lib/sandbox/infra_settings.ts";
 export type { SandboxFilter, SandboxSelection } from "./lib/sandbox/filter.ts";
 export type {
   RecoverOptions,

@@ -25,7 +25,8 @@ const SANDBOX_OPTIONS: readonly OptionSpec[] = [
     name: "sysctl",
     kind: "list",
     value: "net.K=V",
-    help: "a sysctl of the network namespace, repeatable, set before the networks are attached",
+    help:
+      "a sysctl of the network namespace, repeatable, set before the networks are attached; with --infra one of IPC too",
   },
   {
     name: "label",

@@ -6,6 +6,7 @@ import { unitFile } from "../daemon/unit.ts";
 import { runCommand, withSystemDirs } from "../host/command.ts";
 import type { Io, SignalName } from "../host/io.ts";
 import { ServiceManager } from "../host/service_manager.ts";
+import { CGROUP_DRIVERS } from "../sandbox/infra_cgroup.ts";
 import type { CommandInput } from "./command.ts";
 import { networkName, pair, positive, socketPath } from "./flag_value.ts";
 import { logger, parseDuration, runtimeOptions } from "./settings.ts";
@@ -79,10 +80,18 @@ function repairsRules(input: CommandInput): boolean {
 /** Reads `--cri [PATH]`, and loads the code for it only then. */
 async function facesOf(input: CommandInput): Promise<readonly OpenFace[]> {
   const given = input.value("cri");
-  if (given === undefined) return [];
+  const named = input.value("cgroup-driver");
+  const driver = CGROUP_DRIVERS.find((name) => name === named);
+  if (named !== driver) {
+    throw new CniError("usage", `--cgroup-driver: "${named}" is not one of ${CGROUP_DRIVERS.join(", ")}`);
+  }
+  if (given === undefined) {
+    if (driver !== undefined) throw new CniError("usage", "--cgroup-driver goes with --cri");
+    return [];
+  }
   const path = socketPath("--cri", resolve(given === "" ? DEFAULT_CRI_SOCKET : given), "listen");
   const { serveCri } = await import("../cri/serve_cri.ts");
-  return [serveCri(path)];
+  return [serveCri(path, { driver })];
 }
 
 /** Reads `--pool NETWORK=N`. */

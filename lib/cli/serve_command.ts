@@ -14,6 +14,12 @@ const SERVE_OPTIONS: readonly OptionSpec[] = [
     help: "serve the CRI of Kubernetes there too (default /run/podwire/cri.sock)",
   },
   {
+    name: "cgroup-driver",
+    kind: "value",
+    value: "NAME",
+    help: "cgroupfs or systemd, as cgroupDriver of the kubelet (default: systemd if it is the first process)",
+  },
+  {
     name: "gc-interval",
     kind: "value",
     value: "DURATION",

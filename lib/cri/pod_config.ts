@@ -3,9 +3,12 @@ import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { isWord } from "../cni/resolv_conf.ts";
 import { PROTOCOLS } from "../cni/port_protocol.ts";
-import type { PortMapping } from "../pod/pod_request.ts";
+import type { PodDns, PortMapping } from "../pod/pod_request.ts";
 import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
+import { isIpcSysctl } from "../sandbox/sysctl.ts";
+import type { CgroupDriver } from "./cgroup_driver.ts";
 import {
+  type DNSConfig,
   type LinuxPodSandboxConfig,
   NamespaceMode,
   type NamespaceOption,
@@ -15,17 +18,29 @@ import {
   Protocol,
 } from "./generated/api_pb.ts";
 import { invalidField } from "./grpc_error.ts";
-import { requireInfraOptions } from "./infra_options.ts";
+import { infraSettings } from "./infra_options.ts";
 
 const CONTEXT = "config.linux.security_context";
 const OPTIONS = `${CONTEXT}.namespace_options`;
 
+/** What the request depends on besides its text. */
+interface RequestOptions {
+  readonly driver: CgroupDriver;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Returns the sandbox that a client of the CRI asks for. What podwire cannot do is refused by the name of its field.
  *
+ * Requires as `readKernelFiles`.
+ *
  * @throws {ConnectError} with `InvalidArgument`
  */
-export function sandboxRequest(config: PodSandboxConfig | undefined, handler: string): SandboxRequest {
+export async function sandboxRequest(
+  config: PodSandboxConfig | undefined,
+  handler: string,
+  { driver, signal }: RequestOptions,
+): Promise<SandboxRequest> {
   if (config === undefined) throw invalidField("config", "it is missing");
   const { metadata, linux, labels, annotations, portMappings } = config;
   if (metadata === undefined) throw invalidField("config.metadata", "it is missing");
@@ -42,7 +57,11 @@ export function sandboxRequest(config: PodSandboxConfig | undefined, handler: st
   requireSmall(labels, annotations);
   requireNames(config);
   const options = linux?.securityContext?.namespaceOptions;
-  const source = sourceOf(options, linux);
+  const context = linux?.securityContext;
+  if (context?.runAsGroup !== undefined && context.runAsUser === undefined) {
+    throw invalidField(`${CONTEXT}.run_as_group`, "it is given without run_as_user");
+  }
+  const source = sourceOf(options);
   const isHost = source.kind === "host";
   return {
     name: metadata.name,
@@ -55,12 +74,18 @@ export function sandboxRequest(config: PodSandboxConfig | undefined, handler: st
     ...(isHost ? { networks: "none" } : {}),
     labels,
     annotations,
-    sysctls: sysctlsOf(linux, isHost),
+    sysctls: sysctlsOf(linux, source),
     publish: publishOf(portMappings, isHost),
     mapPorts: true,
     cgroupPath: linux?.cgroupParent || undefined,
+    ...(source.kind === "infra" ? { infraSettings: await infraSettings(linux, driver, signal) } : {}),
+    offerDns: config.dnsConfig && dnsOf(config.dnsConfig),
     cri: { handler, config: configToJson(config) },
   };
+}
+
+function dnsOf({ servers, searches, options }: DNSConfig): PodDns {
+  return { servers, searches, options };
 }
 
 /** Linux allows one character more than a name of DNS. */
@@ -100,10 +125,7 @@ function configToJson(config: PodSandboxConfig): JsonObject {
   return rest as JsonObject;
 }
 
-function sourceOf(
-  options: NamespaceOption | undefined,
-  linux: LinuxPodSandboxConfig | undefined,
-): NetnsSource {
+function sourceOf(options: NamespaceOption | undefined): NetnsSource {
   if (options === undefined) return { kind: "new" };
   const { network, pid, ipc, targetId, usernsOptions } = options;
   for (const [name, mode] of [["network", network], ["ipc", ipc]] as const) {
@@ -113,10 +135,13 @@ function sourceOf(
       `${modeName(mode)} is not a mode of sandboxes; they have POD and NODE`,
     );
   }
-  if (pid !== NamespaceMode.POD && pid !== NamespaceMode.CONTAINER && pid !== NamespaceMode.NODE) {
-    throw invalidField(`${OPTIONS}.pid`, `${modeName(pid)} is not a mode of sandboxes`);
+  if (NamespaceMode[pid] === undefined) {
+    throw invalidField(`${OPTIONS}.pid`, `${modeName(pid)} is not a mode of namespaces`);
   }
-  if (targetId !== "") throw invalidField(`${OPTIONS}.target_id`, "a sandbox joins no container");
+  // Containers join it, and the sandbox only says so again.
+  if (targetId !== "" && pid !== NamespaceMode.TARGET) {
+    throw invalidField(`${OPTIONS}.target_id`, "it goes with a pid of TARGET");
+  }
   if (usernsOptions !== undefined && usernsOptions.mode !== NamespaceMode.NODE) {
     throw invalidField(`${OPTIONS}.userns_options`, "podwire does not support user namespaces of pods");
   }
@@ -126,15 +151,7 @@ function sourceOf(
       "POD needs an infra container, and a sandbox in the network of the host has none; use CONTAINER or NODE";
     throw invalidField(`${OPTIONS}.pid`, msg);
   }
-  if (pid !== NamespaceMode.POD) return { kind: "new" };
-  if (ipc !== NamespaceMode.POD) {
-    throw invalidField(
-      `${OPTIONS}.ipc`,
-      "the infra container that a pid of POD needs has an IPC namespace of its own",
-    );
-  }
-  requireInfraOptions(linux);
-  return { kind: "infra" };
+  return { kind: pid === NamespaceMode.POD ? "infra" : "new" };
 }
 
 function modeName(mode: NamespaceMode): string {
@@ -143,19 +160,21 @@ function modeName(mode: NamespaceMode): string {
 
 function sysctlsOf(
   linux: LinuxPodSandboxConfig | undefined,
-  isHost: boolean,
+  source: NetnsSource,
 ): Readonly<Record<string, string>> {
   const sysctls = linux?.sysctls ?? {};
+  const isHostIpc = linux?.securityContext?.namespaceOptions?.ipc === NamespaceMode.NODE;
   for (const name of Object.keys(sysctls)) {
-    if (isHost) {
-      throw invalidField(
-        `config.linux.sysctls["${name}"]`,
-        "a sandbox in the network of the host has no sysctls",
-      );
-    }
+    const refuse = (problem: string) => invalidField(`config.linux.sysctls["${name}"]`, problem);
+    if (source.kind === "host") throw refuse("a sandbox in the network of the host has no sysctls");
     if (name.startsWith("net.")) continue;
-    const msg = "podwire sets only sysctls of the network namespace, such as net.ipv4.ip_forward";
-    throw invalidField(`config.linux.sysctls["${name}"]`, msg);
+    if (!isIpcSysctl(name)) {
+      throw refuse("podwire sets only those of the network namespace and the IPC namespace of a pod");
+    }
+    if (source.kind !== "infra") {
+      throw refuse("it needs the IPC namespace of an infra container, which comes with a pid of POD");
+    }
+    if (isHostIpc) throw refuse("an ipc of NODE leaves the pod in the IPC namespace of the host");
   }
   return sysctls;
 }
@@ -189,4 +208,5 @@ const FIELDS: Readonly<Record<string, string>> = {
   publish: "config.port_mappings",
   cgroupPath: "config.linux.cgroup_parent",
   uid: "config.metadata.uid",
+  seccomp: `${CONTEXT}.seccomp`,
 };

@@ -5,9 +5,10 @@ import type { Logger } from "../host/log.ts";
 import { parsePodCIDRs, type PodCIDRs } from "../network/pod_cidrs.ts";
 import type { LiveRuntime } from "../runtime/live.ts";
 import type { Sandbox } from "../sandbox/view.ts";
+import type { CgroupDriver } from "./cgroup_driver.ts";
 import { CONTAINER_CALLS } from "./container_calls.ts";
 import {
-  CgroupDriver,
+  CgroupDriver as DriverName,
   type PodSandboxFilter,
   PodSandboxState,
   type RuntimeService,
@@ -22,6 +23,7 @@ import { podSandboxOf, podSandboxStatusOf, sandboxInfo } from "./sandbox_status.
 export interface RuntimeServiceContext {
   readonly runtime: Pick<LiveRuntime, "networks" | "status" | "sandboxes">;
   readonly podCIDRs: PodCIDRs;
+  readonly cgroupDriver: CgroupDriver;
   readonly version: string;
   readonly log: Logger;
 }
@@ -52,7 +54,9 @@ const REFUSED: Calls = {
   },
 };
 
-function nodeCalls({ runtime, podCIDRs, version }: RuntimeServiceContext): Calls {
+const DRIVERS = { cgroupfs: DriverName.CGROUPFS, systemd: DriverName.SYSTEMD } as const;
+
+function nodeCalls({ runtime, podCIDRs, cgroupDriver: driver, version }: RuntimeServiceContext): Calls {
   return {
     // The client gives the version of its own API there, which was never raised.
     version: () => ({ version: "0.1.0", runtimeVersion: version, ...RUNTIME }),
@@ -65,7 +69,7 @@ function nodeCalls({ runtime, podCIDRs, version }: RuntimeServiceContext): Calls
       };
       return runtimeStatus(facts, verbose);
     },
-    runtimeConfig: () => ({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),
+    runtimeConfig: () => ({ linux: { cgroupDriver: DRIVERS[driver.name] } }),
     updateRuntimeConfig: async ({ runtimeConfig }) => {
       const text = runtimeConfig?.networkConfig?.podCidr ?? "";
       // The kubelet sends it before it knows any.
@@ -105,15 +109,16 @@ function finderOf({ runtime: { sandboxes } }: RuntimeServiceContext) {
 }
 
 function sandboxCalls(context: RuntimeServiceContext): Calls {
-  const { runtime: { sandboxes }, log } = context;
+  const { runtime: { sandboxes }, log, cgroupDriver: driver } = context;
   const { made, find } = finderOf(context);
   const onLeft = (sandbox: string) => ({ message }: Error) =>
     log.warn(`left on record: ${message}`, { sandbox });
   return {
     runPodSandbox: async ({ config, runtimeHandler }, call) => {
       try {
-        const request = sandboxRequest(config, runtimeHandler);
-        const { id } = await sandboxes.run(request, { signal: signalOf(call) });
+        const signal = signalOf(call);
+        const request = await sandboxRequest(config, runtimeHandler, { driver, signal });
+        const { id } = await sandboxes.run(request, { signal });
         return { podSandboxId: id };
       } catch (error) {
         throw inWordsOfCri(error);

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type CgroupUsage, cgroupUsage } from "../host/cgroup_usage.ts";
-import { infraCgroup } from "../sandbox/infra.ts";
+import { infraCgroup } from "../sandbox/infra_cgroup.ts";
 import type { InterfaceTraffic, SandboxTraffic } from "../sandbox/sandbox.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { type PodSandboxStats, PodSandboxStatsSchema } from "./generated/api_pb.ts";
@@ -15,7 +15,8 @@ export async function podSandboxStats(
   traffic: SandboxTraffic,
   signal: AbortSignal,
 ): Promise<PodSandboxStats> {
-  const usage = sandbox.pid === null ? undefined : await cgroupUsage(infraCgroup(sandbox.id), { signal });
+  const { cgroup = infraCgroup(sandbox.id).path } = sandbox;
+  const usage = sandbox.pid === null ? undefined : await cgroupUsage(cgroup, { signal });
   const timestamp = BigInt(Date.now()) * 1_000_000n;
   const { id, metadata, labels, annotations } = podSandboxOf(sandbox);
   return create(PodSandboxStatsSchema, {

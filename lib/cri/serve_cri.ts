@@ -2,6 +2,7 @@ import type { Face, OpenFace } from "../daemon/face.ts";
 import { ServedSocket } from "../daemon/served_socket.ts";
 import { PodCIDRs } from "../network/pod_cidrs.ts";
 import { CriCalls } from "./calls.ts";
+import { type CgroupDriver, cgroupDriver } from "./cgroup_driver.ts";
 import { listenForGrpc } from "./choose_transport.ts";
 import { ImageService, RuntimeService } from "./generated/api_pb.ts";
 import { http2Transport } from "./http2_transport.ts";
@@ -10,18 +11,25 @@ import { CriMetrics } from "./metrics.ts";
 import { runtimeService } from "./runtime_service.ts";
 import { serveTransport } from "./serve_transport.ts";
 
+/** Options of {@linkcode serveCri}. */
+export interface ServeCriOptions {
+  /** Who makes control groups. @default {systemd if that is the first process of the machine} */
+  readonly driver?: CgroupDriver["name"] | undefined;
+}
+
 /**
  * Returns what serves the CRI of Kubernetes, the half for sandboxes, at a Unix socket: `runtime.v1.RuntimeService` and
  * `runtime.v1.ImageService`, for the kubelet and crictl. It works on the same sandboxes as HTTP and the command line.
  *
  * Requires `--allow-read` and `--allow-write` for the socket; from Deno 2.9 on `--allow-net=unix:PATH` too.
  */
-export function serveCri(path: string): OpenFace {
+export function serveCri(path: string, { driver }: ServeCriOptions = {}): OpenFace {
   return async ({ runtime, log, version, maxRequests, requestMs, addMetrics }, { signal }): Promise<Face> => {
     const metrics = new CriMetrics();
     addMetrics(() => metrics.write());
     const { stateDir } = runtime;
-    const context = { runtime, podCIDRs: new PodCIDRs(stateDir), version, log };
+    const podCIDRs = new PodCIDRs(stateDir);
+    const context = { runtime, podCIDRs, cgroupDriver: await cgroupDriver(driver), version, log };
     const calls = new CriCalls({
       routes: (router) => {
         router.service(RuntimeService, runtimeService(context));

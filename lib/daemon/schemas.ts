@@ -62,6 +62,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     labels: TEXTS,
     annotations: TEXTS,
   }, {
+    cgroup: { ...TEXT, description: "that of its infra container, if it is below one that was asked for" },
     cri: objectOf({ handler: TEXT, config: { type: "object" } }),
     nri: objectOf({ engine: TEXT }),
     reason: { type: "string", description: "why it is broken" },

@@ -122,6 +122,8 @@ export interface WantedNetwork extends NetworkSettings {
 export interface WantedNetworks extends NetworkSettings {
   /** In the order of attachment; `"none"` for nothing but `lo`. @default {the default network} */
   readonly networks?: readonly WantedNetwork[] | "none" | undefined;
+  /** How the pod looks up names, for plugins of any of its networks that declare the capability `dns`. @default {nothing} */
+  readonly offerDns?: PodDns | undefined;
   /** Whether the built-in portmap maps the ports to publish if no plugin of the first network does. @default {false} */
   readonly mapPorts?: boolean | undefined;
 }

@@ -7,7 +7,7 @@ import type { CniArgs } from "../plugin/invocation.ts";
 import { formatHostPort, type HostPort, hostPortsOf, overlap } from "../state/host_port.ts";
 import type { AutomaticPort } from "../state/automatic_ports.ts";
 import { capabilityArgs } from "./capability_args.ts";
-import { automaticPorts } from "./setting_capability.ts";
+import { automaticPorts, dnsToJson } from "./setting_capability.ts";
 import { interfaceNames } from "./interface_names.ts";
 import type { NetworkSettings, PodIdentity, WantedNetwork, WantedNetworks } from "./pod_request.ts";
 import { type RefuseMember, type SettingTable, valueOf, type WantedSettings } from "./setting.ts";
@@ -80,7 +80,10 @@ export function planAttachments(
       list,
       ifName: names[index] ?? "",
       args: cniArgs(pod, own, list.name, table),
-      capabilityArgs: capabilityArgs(own, list, table, { requireCapabilities }),
+      capabilityArgs: {
+        ...offeredDns(own, list, request),
+        ...capabilityArgs(own, list, table, { requireCapabilities }),
+      },
       automaticPorts: automaticPorts(own.publish),
       settings: own,
       foreignRoutes,
@@ -152,6 +155,17 @@ function normalizedSettings(network: string, settings: WantedSettings, table: Se
   const normalized: WantedSettings = Object.fromEntries(members);
   validateSettings(normalized, refuse, table);
   return normalized;
+}
+
+/** What is offered may find no plugin that takes it. */
+function offeredDns(
+  own: WantedSettings,
+  { plugins }: NetworkConfigList,
+  { offerDns }: WantedNetworks,
+): JsonObject {
+  const isTaken = plugins.some(({ capabilities }) => capabilities.includes("dns"));
+  const dns = isTaken && offerDns !== undefined ? dnsToJson(offerDns) : undefined;
+  return dns === undefined || isGiven(valueOf(own, "dns")) ? {} : { dns };
 }
 
 function cniArgs(

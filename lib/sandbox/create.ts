@@ -34,7 +34,7 @@ import {
   type Wording,
 } from "./request.ts";
 import { requireApartNetworks } from "./overlapping_networks.ts";
-import { restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
+import { byNamespace, restoreSysctls, setSysctls, sysctlsOf } from "./sysctl.ts";
 import type { BegunSandbox } from "./store.ts";
 import { tearDown } from "./tear_down.ts";
 
@@ -191,9 +191,11 @@ export class SandboxCreator {
     const { sandboxes, pods, attachments } = this.#context;
     // A loss of power leaves nothing of a namespace in memory.
     if (draft.infra !== undefined || draft.netns.owned && !isInMemory(draft.netns.path)) await onDisk;
-    const created = await this.#createNamespace(draft, signal);
+    const created = await this.#createNamespace(draft, request, signal);
     if (created !== draft) await sandboxes.write(created, AFTER_INTENT);
-    const { netns: { path }, hostNetwork, sysctls = {} } = created;
+    const { netns: { path }, hostNetwork } = created;
+    // The OCI runtime has set the others.
+    const { net: sysctls } = byNamespace(created.sysctls ?? {});
     const runOptions = { run: runFor(this.#context, draft.id), signal };
     // `lo` is already up in a namespace that podwire creates, and podwire does not change the namespace of the host.
     const kind = request.source?.kind ?? "new";
@@ -226,14 +228,18 @@ export class SandboxCreator {
     }
   }
 
-  async #createNamespace(draft: SandboxRecord, signal: AbortSignal | undefined): Promise<SandboxRecord> {
+  async #createNamespace(
+    draft: SandboxRecord,
+    request: SandboxRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<SandboxRecord> {
     const { path, owned } = draft.netns;
     if (!owned) return await requireUnchanged(draft);
     const options = { run: runFor(this.#context, draft.id), signal };
     const kernel = kernelFor(options.run);
     let { pid, pidStart: start } = draft;
     if (draft.infra !== undefined) {
-      pid = await this.#startInfra(draft, draft.infra, signal);
+      pid = await this.#startInfra(draft, draft.infra, request, signal);
       start = (await readProcesses([pid], options)).get(pid)?.start;
     }
     if (pid === undefined) {
@@ -247,8 +253,9 @@ export class SandboxCreator {
   }
 
   async #startInfra(
-    { id, name, namespace, uid, cri }: SandboxRecord,
+    { id, name, namespace, uid, cri, sysctls = {} }: SandboxRecord,
     infra: SandboxInfra,
+    { infraSettings: settings }: SandboxRequest,
     signal: AbortSignal | undefined,
   ): Promise<number> {
     const { path, timeouts, log } = this.#context;
@@ -259,6 +266,8 @@ export class SandboxCreator {
       id,
       hostname: (cri && criHostname(cri)) ?? hostnameOf(name),
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
+      sysctls: byNamespace(sysctls).ipc,
+      settings,
     };
     const run = runFor(this.#context, id);
     return await startInfra(container, { run, path, timeoutMs: timeouts.ADD, log, signal });

@@ -8,7 +8,7 @@ import { sandboxOwner } from "../state/owner.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import type { SandboxContext } from "./context.ts";
 import { type DamagedRecord, isDamaged } from "./damaged_record.ts";
-import { infraBundle, runtimeOf } from "./infra.ts";
+import { infraBundle, infraOf } from "./infra.ts";
 import type { SandboxRecord } from "./record.ts";
 
 const READS_AT_ONCE = 16;
@@ -106,7 +106,7 @@ export class DamagedSandboxes {
       bootId: attachment?.bootId ?? "",
       netns: { path: netns, owned: netns === path, id: attachment?.netnsId },
       pid: undefined,
-      infra: hasInfra ? { runtime: await runtimeOf(bundle), bundle } : undefined,
+      infra: hasInfra ? await infraOf(bundle) : undefined,
       annotations: {},
       reason: isNewer
         ? `its record ${file} ${NEWER}`

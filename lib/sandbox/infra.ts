@@ -1,5 +1,5 @@
 import { CniError, isCniError } from "../cni/error.ts";
-import { isObject, parseJson } from "../cni/json.ts";
+import { isObject, parseJson, printJson } from "../cni/json.ts";
 import { oomKills } from "../host/cgroup.ts";
 import { HostError, type RunCommand, runOk } from "../host/command.ts";
 import { ensureDir, readTextIfThere, removeIfThere, statOf, writeFileSynced } from "../host/file.ts";
@@ -7,7 +7,9 @@ import type { Logger } from "../host/log.ts";
 import { copyFile, removeTree } from "../host/tree.ts";
 import { Deadline } from "../plugin/deadline.ts";
 import { markBundle, requireOwnBundle } from "./infra_bundle.ts";
+import { cgroupIn, infraCgroup, makeCgroup, removeCgroup } from "./infra_cgroup.ts";
 import { infraConfig, type InfraLimits, infraLimits } from "./infra_config.ts";
+import type { InfraSettings } from "./infra_settings.ts";
 
 /** OCI runtime that creates infra containers by default. */
 export const DEFAULT_OCI_RUNTIME = "runc";
@@ -22,6 +24,9 @@ export interface InfraRequest {
   readonly bundle: string;
   /** Shows which sandbox the container belongs to. */
   readonly annotations: Readonly<Record<string, string>>;
+  /** Sysctls of its IPC namespace. */
+  readonly sysctls?: Readonly<Record<string, string>> | undefined;
+  readonly settings?: InfraSettings | undefined;
 }
 
 type Container = Pick<InfraRequest, "id" | "runtime" | "bundle">;
@@ -58,12 +63,13 @@ export async function startInfra(request: InfraRequest, options: InfraOptions): 
   await writeFileSynced(`${bundle}/runtime`, request.runtime, OF_THIS_BOOT);
   await ensureDir(`${bundle}/rootfs`, 0o755);
   await copyFile(init, `${bundle}/rootfs/catatonit`, 0o555);
-  const { hostname, annotations } = request;
-  const identity = { hostname, annotations, cgroup: infraCgroup(id) };
-  const config = infraConfig(identity, await limitsFor(request, options));
-  await writeFileSynced(`${bundle}/config.json`, JSON.stringify(config), OF_THIS_BOOT);
+  const { settings } = request;
+  const cgroup = infraCgroup(id, settings?.cgroupParent);
+  const config = infraConfig({ ...request, cgroup: cgroup.ociPath }, await limitsFor(request, options));
+  if (settings?.cgroupParent !== undefined) await makeCgroup(bundle, cgroup, options);
+  await writeFileSynced(`${bundle}/config.json`, printJson(config), OF_THIS_BOOT);
   const pidFile = `${bundle}/pid`;
-  const log = ["--log", `${bundle}/log`];
+  const log = [...cgroup.isSystemd ? ["--systemd-cgroup"] : [], "--log", `${bundle}/log`];
   try {
     await runRuntime(request, [...log, "create", "--bundle", bundle, "--pid-file", pidFile, id], options);
   } catch (error) {
@@ -94,6 +100,7 @@ export async function stopInfra(container: Container, options: InfraOptions): Pr
   if (await statOf(`${bundle}/config.json`) !== undefined) {
     await runRuntime(container, ["--log", `${bundle}/log`, "delete", "--force", id], options);
   }
+  await removeCgroup(bundle, options);
   await removeTree(bundle);
 }
 
@@ -103,13 +110,17 @@ export async function stopInfra(container: Container, options: InfraOptions): Pr
  */
 export async function sweepInfra(id: string, bundle: string, options: InfraOptions): Promise<boolean> {
   if (await statOf(bundle) === undefined) return false;
-  await stopInfra({ id, runtime: await runtimeOf(bundle), bundle }, options);
+  await stopInfra({ id, ...await infraOf(bundle) }, options);
   return true;
 }
 
-/** Returns the runtime of a bundle. */
-export async function runtimeOf(bundle: string): Promise<string> {
-  return await readTextIfThere(`${bundle}/runtime`) || DEFAULT_OCI_RUNTIME;
+/** Returns what a bundle says of its container. */
+export async function infraOf(
+  bundle: string,
+): Promise<{ readonly runtime: string; readonly bundle: string; readonly cgroup?: string }> {
+  const runtime = await readTextIfThere(`${bundle}/runtime`) || DEFAULT_OCI_RUNTIME;
+  const cgroup = await cgroupIn(bundle);
+  return { runtime, bundle, ...(cgroup === undefined ? {} : { cgroup }) };
 }
 
 /** Returns in a few words what the OCI runtime says about a container, or why it says nothing. Has a short time limit. */
@@ -134,10 +145,10 @@ export async function infraState(
 
 /** Returns a suffix for the reason why an infra container has ended; empty if nothing more is known. */
 export async function infraEndDetails(
-  id: string,
+  { id, infra }: { readonly id: string; readonly infra: { readonly cgroup?: string } | undefined },
   { run, signal }: Pick<InfraOptions, "run" | "signal">,
 ): Promise<string> {
-  const kills = await oomKills(infraCgroup(id), { run, signal });
+  const kills = await oomKills(infra?.cgroup ?? infraCgroup(id).path, { run, signal });
   return kills === 0 ? "" : `; the kernel has killed ${kills} of its processes because memory ran out`;
 }
 
@@ -152,11 +163,18 @@ export function infraBundle(stateDir: string, id: string): string {
 }
 
 /** Returns what both the machine and the OCI runtime support. */
-async function limitsFor({ id, runtime }: InfraRequest, options: InfraOptions): Promise<InfraLimits> {
+async function limitsFor(
+  { id, runtime, settings: { seccomp } = {} }: InfraRequest,
+  options: InfraOptions,
+): Promise<InfraLimits> {
   const limits = await infraLimits(options.run, options.signal);
+  if (seccomp === "none") return limits;
   const hasSeccomp = limits.hasSeccomp && await supportsSeccomp(runtime, options);
   if (!hasSeccomp) {
     const cause = limits.hasSeccomp ? runtime : "the kernel";
+    if (seccomp !== undefined) {
+      throw new CniError("usage", `${cause} does not support seccomp profiles`, { path: "seccomp" });
+    }
     options.log?.warn(`the infra container has no seccomp profile: ${cause} does not support it`, {
       sandbox: id,
     });
@@ -217,14 +235,6 @@ async function runRuntime(
     if (!(error instanceof HostError)) throw error;
     throw runtimeError(runtime, args, error, await readTextIfThere(`${bundle}/log`));
   }
-}
-
-/**
- * Returns the cgroup of a sandbox's infra container. It is not below a parent for podwire: the runtime would create that, and
- * nothing would remove it.
- */
-export function infraCgroup(id: string): string {
-  return `/podwire-${id}`;
 }
 
 function verbOf(args: readonly string[]): string {

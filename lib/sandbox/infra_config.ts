@@ -2,13 +2,17 @@ import type { JsonObject } from "../cni/json.ts";
 import type { RunCommand } from "../host/command.ts";
 import { readKernelFiles } from "../host/kernel_file.ts";
 import { INFRA_SECCOMP } from "./infra_seccomp.ts";
+import type { InfraSettings } from "./infra_settings.ts";
 
 /** What is specific to one infra container. */
 export interface InfraIdentity {
   readonly hostname: string;
   readonly annotations: Readonly<Record<string, string>>;
-  /** Its cgroup. */
+  /** Its cgroup, as the runtime is to make it. */
   readonly cgroup: string;
+  /** Sysctls of its IPC namespace. */
+  readonly sysctls?: Readonly<Record<string, string>> | undefined;
+  readonly settings?: InfraSettings | undefined;
 }
 
 /** What the machine allows for an infra container. */
@@ -52,30 +56,39 @@ export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promis
  * CRI-O share.
  */
 export function infraConfig(
-  { hostname, annotations, cgroup }: InfraIdentity,
+  { hostname, annotations, cgroup, sysctls = {}, settings = {} }: InfraIdentity,
   { user, oomScoreAdj, hasSeccomp }: InfraLimits,
 ): JsonObject {
   const none: string[] = [];
+  const { groups = [], apparmor, selinux, resources, hostIpc = false } = settings;
+  const seccomp = seccompOf(settings, hasSeccomp);
+  const namespaces = ["pid", "network", "ipc", "uts", "mount"].filter((type) => type !== "ipc" || !hostIpc);
   return {
     ociVersion: "1.0.2",
     hostname,
     annotations,
     root: { path: "rootfs", readonly: true },
     process: {
-      user: { uid: user, gid: user },
+      user: {
+        uid: settings.user ?? user,
+        gid: settings.group ?? user,
+        ...(groups.length === 0 ? {} : { additionalGids: groups }),
+      },
       args: ["/catatonit", "-P"],
       cwd: "/",
       env: ["PATH=/"],
       capabilities: { bounding: none, effective: none, inheritable: none, permitted: none, ambient: none },
       noNewPrivileges: true,
-      oomScoreAdj,
+      oomScoreAdj: settings.oomScoreAdj ?? oomScoreAdj,
+      ...(apparmor === undefined ? {} : { apparmorProfile: apparmor }),
+      ...(selinux === undefined ? {} : { selinuxLabel: selinux }),
     },
     mounts: [
       { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     ],
     linux: {
       cgroupsPath: cgroup,
-      namespaces: ["pid", "network", "ipc", "uts", "mount"].map((type) => ({ type })),
+      namespaces: namespaces.map((type) => ({ type })),
       maskedPaths: [
         "/proc/acpi",
         "/proc/asound",
@@ -89,9 +102,16 @@ export function infraConfig(
         "/sys/firmware",
       ],
       readonlyPaths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-      ...(hasSeccomp && { seccomp: INFRA_SECCOMP }),
+      ...(seccomp && { seccomp }),
+      ...(Object.keys(sysctls).length === 0 ? {} : { sysctl: { ...sysctls } }),
+      ...(resources && { resources }),
     },
   };
+}
+
+function seccompOf({ seccomp }: InfraSettings, hasSeccomp: boolean): JsonObject | undefined {
+  if (typeof seccomp === "object") return seccomp;
+  return hasSeccomp && seccomp !== "none" ? INFRA_SECCOMP : undefined;
 }
 
 /** Whether a map of users or groups contains an ID. */

@@ -45,7 +45,7 @@ export class InfraWatch extends ProcessWatch {
   async #report(sandbox: HeldSandbox, processes: ReadonlyMap<number, ProcessState>): Promise<boolean> {
     const { id, pid } = sandbox;
     const reason = await infraProblem(sandbox, this.#options, processes) ?? "its infra container has ended";
-    this.#options.onEnded({ id, pid, reason: `${reason}${await infraEndDetails(id, this.#options)}` });
+    this.#options.onEnded({ id, pid, reason: `${reason}${await infraEndDetails(sandbox, this.#options)}` });
     return true;
   }
 }

@@ -49,6 +49,10 @@ async function insideSandbox(
   { id, name, namespace, cri }: SandboxRecord,
   { store }: Pick<InsideContext, "store">,
 ): Promise<InsideSandbox> {
-  const networks = insideNetworks(await store.ofContainer(id));
-  return { id, name, namespace, networks, wanted: cri && criDns(cri) };
+  const wanted = cri && criDns(cri);
+  const isGiven = Object.values(wanted ?? {}).some((list) => list.length > 0);
+  // Its plugins may have got the same.
+  const networks = insideNetworks(await store.ofContainer(id))
+    .map((network) => isGiven ? { ...network, wanted: {} } : network);
+  return { id, name, namespace, networks, wanted };
 }

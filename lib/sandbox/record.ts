@@ -52,6 +52,8 @@ export interface SandboxNetns {
 export interface SandboxInfra {
   readonly runtime: string;
   readonly bundle: string;
+  /** Path of its control group, unless it is below the root. */
+  readonly cgroup?: string;
   /** Members that another version wrote. */
   readonly unknownMembers?: JsonObject;
 }
@@ -174,7 +176,7 @@ const SHAPE: Shape<SandboxRecord> = mapped(
     netns: NETNS,
   }, {
     pid: lenient(anyNumber),
-    infra: extensibleObjectOf({ runtime: anyText, bundle: anyText }, {}),
+    infra: extensibleObjectOf({ runtime: anyText, bundle: anyText }, { cgroup: anyText }),
     annotations: mapOf(anyText),
     // Records of earlier versions do not have the rest.
     attempt: lenient(anyNumber),

@@ -13,7 +13,7 @@ import type { SandboxContext } from "./context.ts";
 import type { DamagedRecord } from "./damaged_record.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { findSandbox } from "./find_sandbox.ts";
-import { infraBundle, runtimeOf } from "./infra.ts";
+import { infraBundle, infraOf } from "./infra.ts";
 import { identityOf } from "./netns_identity.ts";
 import { repairSandbox, type SandboxRecord } from "./record.ts";
 import { putInside } from "./inside.ts";
@@ -229,7 +229,7 @@ export class Repair {
       bootId: records[0]?.bootId ?? await attachments.boot(),
       netns: await this.#netnsOf(base, records),
       pid,
-      infra: await statOf(bundle) === undefined ? undefined : { runtime: await runtimeOf(bundle), bundle },
+      infra: await statOf(bundle) === undefined ? undefined : await infraOf(bundle),
       ...(owner === undefined ? {} : { owner }),
       ...(start === undefined ? {} : { pidStart: start }),
     };

@@ -10,10 +10,12 @@ import type { PodIdentity, WantedNetworks } from "../pod/request.ts";
 import type { SandboxContainer } from "./container_record.ts";
 import type { CriSandbox } from "./cri_record.ts";
 import { DEFAULT_OCI_RUNTIME, infraBundle } from "./infra.ts";
+import { infraCgroup } from "./infra_cgroup.ts";
+import type { InfraSettings } from "./infra_settings.ts";
 import { identityOf } from "./netns_identity.ts";
 import type { NriSandbox } from "./nri_record.ts";
 import { startOf } from "./process_source.ts";
-import type { SandboxRecord } from "./record.ts";
+import type { SandboxInfra, SandboxRecord } from "./record.ts";
 import { validateSysctls } from "./sysctl.ts";
 import { validateAnnotations, validateLabels } from "./validate_labels.ts";
 import { validateName, validateUid } from "./validate_name.ts";
@@ -46,12 +48,18 @@ export interface SandboxRequest extends WantedNetworks {
   readonly source?: NetnsSource | undefined;
   /** Labels for look-ups, see `SandboxFilter`. @default {{}} */
   readonly labels?: Readonly<Record<string, string>> | undefined;
-  /** Sysctls that are set in its network namespace before its networks are attached; their names begin with `net.` @default {{}} */
+  /**
+   * Sysctls that are set before its networks are attached: of its network namespace, whose names begin with `net.`, and of the IPC
+   * namespace of its infra container, such as `kernel.shmmax`.
+   * @default {{}}
+   */
   readonly sysctls?: Readonly<Record<string, string>> | undefined;
   /** Whether no other sandbox of its namespace may have its name, whatever their UIDs and attempts. @default {unless a UID or an attempt is given} */
   readonly uniqueName?: boolean | undefined;
   /** Whether the subnets of its networks may overlap. @default {false} */
   readonly allowOverlap?: boolean | undefined;
+  /** What its infra container has beyond what each of them has. @default {{}} */
+  readonly infraSettings?: InfraSettings | undefined;
   /** What the client of the CRI that it is made for has asked for. @default {none: it belongs to no such client} */
   readonly cri?: CriSandbox | undefined;
   /** The container engine whose pod it attaches to more networks, as a plugin of its NRI. @default {none} */
@@ -108,6 +116,7 @@ export function wantedPermissions(
  */
 export function validateRequest(request: SandboxRequest, wording: Wording = SANDBOX_WORDING): void {
   const { id, name, namespace, uid, attempt, labels = {}, annotations = {}, sysctls = {}, source } = request;
+  const { infraSettings } = request;
   if (name !== undefined) validateName(wording.name, name);
   if (namespace !== undefined) validateName("namespace", namespace);
   if (id !== undefined) validateName(wording.id, id, LONGEST_ID);
@@ -115,7 +124,13 @@ export function validateRequest(request: SandboxRequest, wording: Wording = SAND
   if (attempt !== undefined) validateAttempt(attempt);
   validateLabels(labels);
   validateAnnotations(annotations);
-  validateSysctls(sysctls);
+  const hasInfra = source?.kind === "infra";
+  if (infraSettings !== undefined && !hasInfra) {
+    throw new CniError("usage", "infraSettings are given, and the sandbox has no infra container", {
+      path: "infraSettings",
+    });
+  }
+  validateSysctls(sysctls, { hasIpc: hasInfra && infraSettings?.hostIpc !== true });
   if (source?.kind === "host" && Object.keys(sysctls).length > 0) {
     throw new CniError("usage", "a sandbox in the namespace of the host has no sysctls of its own");
   }
@@ -157,15 +172,23 @@ export async function draftRecord(
     createdAt: new Date().toISOString(),
     bootId: await attachments.boot(),
     ...await locateNetns(id, request, context, signal),
-    infra: source.kind === "infra"
-      ? { runtime: source.runtime ?? DEFAULT_OCI_RUNTIME, bundle: infraBundle(stateDir, id) }
-      : undefined,
+    infra: source.kind === "infra" ? infraRecord(id, source, request, stateDir) : undefined,
     annotations: request.annotations ?? {},
     labels,
     sysctls,
     ...(cri === undefined ? {} : { cri }),
     ...(nri === undefined ? {} : { nri }),
   };
+}
+
+function infraRecord(
+  id: string,
+  { runtime = DEFAULT_OCI_RUNTIME }: { readonly runtime?: string },
+  { infraSettings: { cgroupParent } = {} }: SandboxRequest,
+  stateDir: string,
+): SandboxInfra {
+  const cgroup = cgroupParent === undefined ? {} : { cgroup: infraCgroup(id, cgroupParent).path };
+  return { runtime, bundle: infraBundle(stateDir, id), ...cgroup };
 }
 
 /** Returns the name of a sandbox without an explicit name. */

@@ -250,7 +250,7 @@ export class Sandboxes {
       if (reason === undefined || underWay || record.infra === undefined) return sandbox;
       const context = { ...this.#context, signal };
       const state = await infraState({ ...record.infra, id: record.id }, context);
-      return { ...sandbox, reason: `${reason}; ${state}${await infraEndDetails(record.id, context)}` };
+      return { ...sandbox, reason: `${reason}; ${state}${await infraEndDetails(record, context)}` };
     });
   }
 

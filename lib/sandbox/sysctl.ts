@@ -7,19 +7,41 @@ import { isSameValue } from "../kernel/sysctl_value.ts";
  * only slashes would lead to a parent directory.
  */
 const NAME = /^net(?:\.[A-Za-z0-9_-][A-Za-z0-9_/-]*)+$/;
+/** Those of an IPC namespace that OCI runtimes set. */
+const OF_IPC =
+  /^(?:kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\.[a-z_]+)$/;
 const LONGEST_VALUE = 4096;
 
+/** Whether a sysctl belongs to an IPC namespace. */
+export function isIpcSysctl(name: string): boolean {
+  return OF_IPC.test(name);
+}
+
+/** Returns the sysctls of the network namespace, and those of the IPC namespace. */
+export function byNamespace(sysctls: Sysctls): { readonly net: Sysctls; readonly ipc: Sysctls } {
+  const { net = [], ipc = [] } = Object.groupBy(
+    Object.entries(sysctls),
+    ([name]) => isIpcSysctl(name) ? "ipc" : "net",
+  );
+  return { net: Object.fromEntries(net), ipc: Object.fromEntries(ipc) };
+}
+
 /**
- * Refuses a sysctl that does not belong to a network namespace: others belong to the whole machine, or to a namespace that a
- * sandbox does not have.
+ * Refuses a sysctl that belongs neither to a network namespace nor, if the sandbox has one, to an IPC namespace: others belong to
+ * the whole machine.
  *
  * @throws {CniError} kind `usage`
  */
-export function validateSysctls(sysctls: Readonly<Record<string, string>>): void {
+export function validateSysctls(
+  sysctls: Sysctls,
+  { hasIpc = false }: { readonly hasIpc?: boolean } = {},
+): void {
   for (const [name, value] of Object.entries(sysctls)) {
     const refuse = (msg: string, details?: string) =>
       new CniError("usage", `the sysctl "${name}" ${msg}`, { path: "sysctls", details });
-    if (!NAME.test(name)) {
+    if (isIpcSysctl(name)) {
+      if (!hasIpc) throw refuse("needs an infra container, which has an IPC namespace of its own");
+    } else if (!NAME.test(name)) {
       throw refuse(
         "does not belong to a network namespace",
         "its name has to begin with net., such as net.ipv4.ip_forward",

@@ -59,6 +59,8 @@ export interface Sandbox {
   readonly hostNetwork: boolean;
   /** ID of the process of its infra container, or of the process that its namespace was borrowed from; null if it does not run. */
   readonly pid: number | null;
+  /** Path of the control group of its infra container, if that is below one that was asked for. */
+  readonly cgroup?: string;
   /** All addresses, without prefix lengths, in the order of the networks. */
   readonly ips: readonly string[];
   /** In the order of attachment. */
@@ -252,7 +254,7 @@ export function toSandbox(
 ): Sandbox {
   const current = attached.map((network) => ({ ...network, result: asResult(network.result) }));
   const { id, name, namespace, uid, attempt = 0, createdAt, netns, labels = {}, annotations } = record;
-  const { hostNetwork = false, cri, nri } = record;
+  const { hostNetwork = false, cri, nri, infra } = record;
   const ips = current.flatMap(({ result: { ips = [] } }) =>
     ips.map(({ address }) => address.split("/")[0] ?? "")
   );
@@ -267,6 +269,7 @@ export function toSandbox(
     netns: netns.path,
     hostNetwork,
     pid: record.pid ?? null,
+    ...(infra?.cgroup === undefined ? {} : { cgroup: infra.cgroup }),
     ips,
     networks: current.map(toSandboxNetwork),
     files: hasInsideFiles(record) ? inside.paths(id) : null,

@@ -75,6 +75,7 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   "http-socket": [`/${"s".repeat(200)}`, "--http-socket: a path of 201 bytes is too long for a socket"],
   index: ["5", '--index: "5" is not valid: two digits'],
   "nri name": ["a,b", '--name: "a,b" is not valid: letters, digits'],
+  "cgroup-driver": ["docker", '--cgroup-driver: "docker" is not one of cgroupfs, systemd'],
   filter: ["age=1", '--filter: "age" is not a key of a filter'],
   "add ifname": ["a/b", "--ifname: interface name contains / or :"],
   "check ifname": ["a/b", "--ifname: interface name contains / or :"],

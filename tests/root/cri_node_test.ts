@@ -28,7 +28,7 @@ binaryTest(
         `${context}.namespace_options.network: CONTAINER`,
       ],
       [podConfig("x", options({ ...pod, ipc: "TARGET" })), `${context}.namespace_options.ipc: TARGET`],
-      [podConfig("x", options({ ...pod, pid: "TARGET" })), `${context}.namespace_options.pid: TARGET`],
+      [podConfig("x", options({ ...pod, pid: 9 })), `${context}.namespace_options.pid: 9 is not a mode`],
       [podConfig("x", options({ ...pod, target_id: "c" })), `${context}.namespace_options.target_id: `],
       [
         podConfig("x", options({ ...pod, userns_options: { mode: "POD" } })),
@@ -38,15 +38,28 @@ binaryTest(
         podConfig("x", options({ network: "NODE", pid: "POD" })),
         `${context}.namespace_options.pid: POD needs`,
       ],
+      [podConfig("x", options(pod, { run_as_group: { value: 1 } })), `${context}.run_as_group: `],
+      [podConfig("x", options(pod, { run_as_user: { value: -1 } })), `${context}.run_as_user: -1 is not`],
       [
-        podConfig("x", options({ ...pod, ipc: "NODE" })),
-        `${context}.namespace_options.ipc: the infra container`,
+        podConfig("x", options(pod, { supplemental_groups: [0, 2 ** 32] })),
+        `${context}.supplemental_groups[1]: `,
       ],
-      [podConfig("x", options(pod, { privileged: true })), `${context}.privileged: `],
-      [podConfig("x", options(pod, { run_as_user: { value: 1 } })), `${context}.run_as_user: `],
-      [podConfig("x", options(pod, { supplemental_groups: [1] })), `${context}.supplemental_groups: `],
-      [podConfig("x", options(pod, { selinux_options: { type: "t" } })), `${context}.selinux_options: `],
-      [podConfig("x", options(pod, { seccomp: { profile_type: "Localhost" } })), `${context}.seccomp: `],
+      [
+        podConfig("x", options(pod, { selinux_options: { type: "a b" } })),
+        `${context}.selinux_options.type: `,
+      ],
+      [
+        podConfig("x", options(pod, { seccomp: { profile_type: "Localhost", localhost_ref: "x.json" } })),
+        `${context}.seccomp.localhost_ref: "x.json" is not an absolute path`,
+      ],
+      [
+        podConfig("x", options(pod, { seccomp: { profile_type: "Localhost", localhost_ref: "/no/such" } })),
+        `${context}.seccomp.localhost_ref: the profile /no/such cannot be used: there is no such file`,
+      ],
+      [
+        podConfig("x", options(pod, { seccomp_profile_path: "mine" })),
+        `${context}.seccomp_profile_path: there is no profile "mine"`,
+      ],
       [
         podConfig("x", { linux: { sysctls: { "kernel.shmmax": "1" } } }),
         'config.linux.sysctls["kernel.shmmax"]: ',
