@@ -202,15 +202,27 @@ function codeFromStatus(status: number): Code | 0 {
 
 /** Turns what an implementation throws into the errors of gRPC. */
 const withGrpcErrors: Interceptor = (next) => async (request) => {
-  try {
-    return await next(request);
-  } catch (error) {
+  const asOfCall = (error: unknown) => {
     const { signal } = request;
     const failure = asGrpcError(error);
     const isOver = failure.code === Code.Canceled || failure.code === Code.DeadlineExceeded;
-    throw signal.aborted && isOver ? asGrpcError(reasonOf(signal)) : failure;
+    return signal.aborted && isOver ? asGrpcError(reasonOf(signal)) : failure;
+  };
+  try {
+    const response = await next(request);
+    return response.stream ? { ...response, message: rethrown(response.message, asOfCall) } : response;
+  } catch (error) {
+    throw asOfCall(error);
   }
 };
+
+async function* rethrown<T>(messages: AsyncIterable<T>, as: (error: unknown) => Error): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw as(error);
+  }
+}
 
 function refused(error: ConnectError): GrpcResponse {
   const trailer = new Headers();

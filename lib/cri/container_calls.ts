@@ -11,6 +11,7 @@ export const CONTAINER_CALLS = {
   stopContainer: () => ({}),
   removeContainer: () => ({}),
   listContainers: () => ({ containers: [] }),
+  streamContainers: nothing,
   containerStatus: ({ containerId }) => {
     throw notFound("container", containerId);
   },
@@ -23,8 +24,12 @@ export const CONTAINER_CALLS = {
     throw notFound("container", containerId);
   },
   listContainerStats: () => ({ stats: [] }),
+  streamContainerStats: nothing,
   checkpointContainer: refuse("CheckpointContainer"),
 } as const satisfies Partial<ServiceImpl<typeof RuntimeService>>;
+
+/** A streamed list of nothing has no message. */
+async function* nothing(): AsyncGenerator<never> {}
 
 function refuse(call: string): () => never {
   return () => {

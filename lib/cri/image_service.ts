@@ -8,6 +8,8 @@ export function imageService(
 ): Partial<ServiceImpl<typeof ImageService>> {
   return {
     listImages: () => ({ images: [] }),
+    // A streamed list of nothing has no message.
+    streamImages: async function* () {},
     // Without an image in it, the answer says that the image is not there.
     imageStatus: () => ({}),
     removeImage: () => ({}),

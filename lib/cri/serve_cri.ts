@@ -9,6 +9,7 @@ import { http2Transport } from "./http2_transport.ts";
 import { imageService } from "./image_service.ts";
 import { CriMetrics } from "./metrics.ts";
 import { runtimeService } from "./runtime_service.ts";
+import { SandboxEvents } from "./sandbox_events.ts";
 import { serveTransport } from "./serve_transport.ts";
 
 /** Options of {@linkcode serveCri}. */
@@ -24,12 +25,17 @@ export interface ServeCriOptions {
  * Requires `--allow-read` and `--allow-write` for the socket; from Deno 2.9 on `--allow-net=unix:PATH` too.
  */
 export function serveCri(path: string, { driver }: ServeCriOptions = {}): OpenFace {
-  return async ({ runtime, log, version, maxRequests, requestMs, addMetrics }, { signal }): Promise<Face> => {
+  return async (face, { signal }): Promise<Face> => {
+    const { runtime, log, version, maxRequests, requestMs, addMetrics } = face;
     const metrics = new CriMetrics();
     addMetrics(() => metrics.write());
     const { stateDir } = runtime;
+    const events = new SandboxEvents({
+      follow: (changed) => face.followSandboxes(changed),
+      list: (id) => runtime.sandboxes.list({ id, ofCri: true, isMade: true }),
+    });
     const podCIDRs = new PodCIDRs(stateDir);
-    const context = { runtime, podCIDRs, cgroupDriver: await cgroupDriver(driver), version, log };
+    const context = { runtime, podCIDRs, cgroupDriver: await cgroupDriver(driver), events, version, log };
     const calls = new CriCalls({
       routes: (router) => {
         router.service(RuntimeService, runtimeService(context));
@@ -58,7 +64,12 @@ export function serveCri(path: string, { driver }: ServeCriOptions = {}): OpenFa
         return calls.underWay;
       },
       keep: () => socket.keep(),
-      drained: () => calls.drained(),
+      drained: () => {
+        const drained = calls.drained();
+        // Its streams have no end of their own.
+        events.close();
+        return drained;
+      },
       cancel: () => calls.cancel(),
       close: (limitMs) => socket.close(limitMs),
     };

@@ -136,6 +136,7 @@ export class Daemon {
         version,
         maxRequests: options.maxRequests ?? limits.maxRequests,
         requestMs: options.requestMs ?? REQUEST_MS,
+        followSandboxes: (changed: (id: string) => void) => events.followSandboxes(changed),
         addMetrics: (write: () => string) => metrics.add(write),
         addHealth: (problem: () => string | undefined) => void problems.push(problem),
       };

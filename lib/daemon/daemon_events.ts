@@ -18,11 +18,12 @@ export interface DaemonEventsOptions {
 
 /**
  * The events that clients read: changes of the networks, of their readiness, of sandboxes, of attachments and whether these have
- * drifted, and of leases of DHCP. The records are watched only while there are readers.
+ * drifted, and of leases of DHCP. The records are watched only while something reads or follows.
  */
 export class DaemonEvents implements AsyncDisposable {
   readonly #options: DaemonEventsOptions;
-  readonly #hub = new EventHub({ onAudience: (isThere) => this.#watchRecords(isThere) });
+  readonly #hub = new EventHub({ onAudience: () => this.#watchRecords() });
+  readonly #followers = new Set<(id: string) => void>();
   readonly #subscriptions = new AsyncDisposableStack();
   #records: RecordWatch | undefined;
   /** Resolves when the watches of the records that are not needed any more have ended. */
@@ -57,6 +58,31 @@ export class DaemonEvents implements AsyncDisposable {
     return this.#hub.subscribe();
   }
 
+  /**
+   * Calls `changed` with the ID of each sandbox that is made, changes or is removed, by whatever program, until it is disposed of.
+   * Resolves once no change is missed any more.
+   *
+   * @throws if the records cannot be watched
+   */
+  async followSandboxes(changed: (id: string) => void): Promise<Disposable> {
+    // Its own function, so that two that follow may give the same one.
+    const follower = (id: string) => changed(id);
+    this.#followers.add(follower);
+    this.#watchRecords();
+    const following = {
+      [Symbol.dispose]: () => {
+        if (this.#followers.delete(follower)) this.#watchRecords();
+      },
+    };
+    try {
+      await this.#records?.begun;
+      return following;
+    } catch (error) {
+      following[Symbol.dispose]();
+      throw error;
+    }
+  }
+
   /** Publishes what happened to a DHCP daemon or a lease. */
   onDhcp(event: DhcpEvent): void {
     this.#publish("dhcp", { dhcp: event });
@@ -70,11 +96,16 @@ export class DaemonEvents implements AsyncDisposable {
   /** Ends the subscriptions and the watch of the records. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+    this.#followers.clear();
+    this.#watchRecords();
     await this.#subscriptions.disposeAsync();
     await this.#ended;
   }
 
-  #watchRecords(isNeeded: boolean): void {
+  /** Begins or ends the watch of the records, if others need it now than before. */
+  #watchRecords(): void {
+    const isNeeded = this.#hub.readers + this.#followers.size > 0;
+    if (isNeeded === (this.#records !== undefined)) return;
     this.#ended = Promise.all([this.#ended, this.#records?.[Symbol.asyncDispose]()]);
     this.#records = isNeeded ? this.#startRecords() : undefined;
   }
@@ -88,6 +119,7 @@ export class DaemonEvents implements AsyncDisposable {
       isSettled: (id) => runtime.isSettled(id),
       sandboxIds: async () => (await runtime.sandboxes.list()).map(({ id }) => id),
       publish: (event) => this.#hub.publish(event),
+      onSandbox: (id) => this.#followers.forEach((changed) => changed(id)),
       log,
     });
   }

@@ -1,6 +1,7 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { Logger } from "../host/log.ts";
 import type { LiveRuntime } from "../runtime/live.ts";
+import type { DaemonEvents } from "./daemon_events.ts";
 
 /** What another face of the daemon works with. */
 export interface FaceContext {
@@ -11,6 +12,8 @@ export interface FaceContext {
   readonly maxRequests: number;
   /** Milliseconds for one request. */
   readonly requestMs: number;
+  /** As `DaemonEvents.followSandboxes`. */
+  readonly followSandboxes: DaemonEvents["followSandboxes"];
   /** Adds to the metrics what this writes each time, in their text format. */
   readonly addMetrics: (write: () => string) => void;
   /** Adds a reason why the daemon cannot do its work, which `GET /healthz` gives; undefined while there is none. */

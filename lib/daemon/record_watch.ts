@@ -23,6 +23,8 @@ export interface RecordWatchOptions {
   /** Returns the IDs of all sandboxes. */
   readonly sandboxIds: () => Promise<readonly string[]>;
   readonly publish: (event: JsonObject & { readonly type: string }) => void;
+  /** Called after each event of a sandbox with its ID. */
+  readonly onSandbox?: ((id: string) => void) | undefined;
   readonly log: Logger;
   /** Milliseconds for which changes are collected before the records are read. @default {50} */
   readonly collectMs?: number | undefined;
@@ -64,6 +66,7 @@ export class RecordWatch implements AsyncDisposable {
   #polling: AsyncDisposable | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #working: Promise<void> = Promise.resolve();
+  #begun: Promise<void> = Promise.resolve();
   #closed = false;
 
   private constructor(options: RecordWatchOptions) {
@@ -74,8 +77,14 @@ export class RecordWatch implements AsyncDisposable {
   /** Starts the watch. What exists by then is published only when it changes. */
   static start(options: RecordWatchOptions): RecordWatch {
     const records = new RecordWatch(options);
-    records.#working = records.#begin().catch((error) => records.#failed(error));
+    records.#begun = records.#begin();
+    records.#working = records.#begun.catch((error) => records.#failed(error));
     return records;
+  }
+
+  /** Resolves once each later change is noticed; rejects if the records cannot be watched. */
+  get begun(): Promise<void> {
+    return this.#begun;
   }
 
   /** Call when a sandbox has changed although its record may not have. */
@@ -220,6 +229,7 @@ export class RecordWatch implements AsyncDisposable {
     if (now !== last.sandbox) {
       last.sandbox = now;
       publish({ type: "sandbox", id, sandbox: sandbox === undefined ? null : sandboxToJson(sandbox) });
+      if (publishes) this.#options.onSandbox?.(id);
     }
     if (now === undefined && last.attachments.length === 0) this.#published.delete(id);
   }

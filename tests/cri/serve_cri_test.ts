@@ -1,8 +1,10 @@
 // The CRI over its socket, with the transport of the Deno that runs the tests, and a client that is not ours.
 import { assert, assertEquals } from "@std/assert";
+import type { Sandbox } from "../../lib/sandbox/view.ts";
 import { serveCri } from "../../lib/cri/serve_cri.ts";
 import type { Face, FaceContext } from "../../lib/daemon/face.ts";
 import { silentLogger } from "../../lib/host/log.ts";
+import { SANDBOX } from "../daemon/fake_context.ts";
 import { missing } from "../root/need.ts";
 import { inTempDir } from "../temp_dir.ts";
 import { until } from "../until.ts";
@@ -17,21 +19,31 @@ if (ignore) {
   console.error("skipping the tests of the transport of the CRI: node, grpc-js or cri-api is missing");
 }
 
-/** What the fake runtime was asked for. */
+/** What the fake runtime was asked for, and what it has. */
 interface Asked {
   runs: number;
   ended: number;
+  readonly sandboxes: Map<string, Sandbox>;
+  /** What follows the sandboxes. */
+  readonly followers: Set<(id: string) => void>;
 }
 
-/** Serves the CRI of a runtime whose sandboxes are never ready, and which has none. */
+/** Changes a sandbox, as any program may. */
+function become({ sandboxes, followers }: Asked, sandbox: Sandbox): void {
+  sandboxes.set(sandbox.id, sandbox);
+  followers.forEach((changed) => changed(sandbox.id));
+}
+
+/** Serves the CRI of a runtime whose runs never end. */
 async function withCri(
   fn: (client: GrpcClient, face: Face, asked: Asked, path: string) => Promise<void>,
 ): Promise<void> {
   await inTempDir(async (dir) => {
     const path = `${dir}/cri.sock`;
-    const asked: Asked = { runs: 0, ended: 0 };
+    const asked: Asked = { runs: 0, ended: 0, sandboxes: new Map(), followers: new Set() };
     const sandboxes = {
-      list: () => Promise.resolve([]),
+      list: ({ id }: { id: string }) =>
+        Promise.resolve([...asked.sandboxes.values()].filter((sandbox) => sandbox.id.startsWith(id))),
       run: (_: unknown, { signal }: { signal: AbortSignal }) => {
         asked.runs++;
         const over = Promise.withResolvers<never>();
@@ -50,6 +62,10 @@ async function withCri(
       version: "1.2.3",
       maxRequests: 256,
       requestMs: 600_000,
+      followSandboxes: (changed: (id: string) => void) => {
+        asked.followers.add(changed);
+        return Promise.resolve({ [Symbol.dispose]: () => void asked.followers.delete(changed) });
+      },
       addMetrics: () => {},
     };
     const face = await serveCri(path)(context as unknown as FaceContext, {});
@@ -143,6 +159,43 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a stream of events ends with its client, and all of it is freed, while nothing happens too",
+  ignore,
+  fn: () =>
+    withCri(async (client, face, asked, path) => {
+      const got: string[] = [];
+      const onEvent = (event: { container_id: string; container_event_type: string }) =>
+        void got.push(`${event.container_id} ${event.container_event_type}`);
+      const cancelled = client.begin("GetContainerEvents", {}, { onEvent });
+      await until(() => asked.followers.size === 1);
+      become(asked, { ...SANDBOX, id: "a" });
+      await until(() => got.length === 2);
+      assertEquals(got, ["a CONTAINER_CREATED_EVENT", "a CONTAINER_STARTED_EVENT"]);
+      cancelled.cancel();
+      assertEquals((await cancelled.answer).code, "CANCELLED");
+      await until(() => asked.followers.size === 0 && face.underWay === 0);
+
+      // No message was sent before its client leaves.
+      const torn = GrpcClient.start(path);
+      torn.begin("GetContainerEvents").answer.catch(() => {});
+      await until(() => asked.followers.size === 1);
+      await torn[Symbol.asyncDispose]();
+      await until(() => asked.followers.size === 0 && face.underWay === 0);
+
+      const before = await descriptors();
+      for (let round = 0; round < 5; round++) {
+        const all = Array.from({ length: 40 }, () => client.begin("GetContainerEvents"));
+        await until(() => face.underWay === all.length);
+        for (const one of all) one.cancel();
+        await Promise.all(all.map(({ answer }) => answer));
+        await until(() => asked.followers.size === 0 && face.underWay === 0);
+      }
+      const after = await descriptors();
+      assert(after <= before + 4, `${before} descriptors before, ${after} after`);
+    }),
+});
+
+Deno.test({
   name: "messages of 8 MiB are read, and those of 40 MiB are refused",
   ignore,
   fn: () =>
@@ -161,8 +214,11 @@ Deno.test({
   fn: () =>
     withCri(async (client, face, asked) => {
       const running = client.begin("RunPodSandbox", { config: podConfig("web") });
-      await until(() => asked.runs === 1);
+      const events = client.begin("GetContainerEvents");
+      await until(() => asked.runs === 1 && asked.followers.size === 1);
       const drained = face.drained();
+      const ended = await events.answer;
+      assertEquals([ended.code, ended.details], ["UNAVAILABLE", "podwire is shutting down"]);
       const refused = await client.call("Version");
       assertEquals({ code: refused.code, details: refused.details }, {
         code: "UNAVAILABLE",

@@ -96,3 +96,56 @@ Deno.test("a socket is made again when what accepts its connections has ended", 
     await served.close(10_000);
     assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name), ["s.lock"]);
   }));
+
+/** The beginning of a connection, and a call, of a client that then reads nothing. Source: RFC 9113, sections 3.4 and 4.1. */
+function callOfDeafClient(): Uint8Array {
+  const text = (value: string) => [value.length, ...new TextEncoder().encode(value)];
+  const headers = { ":method": "POST", ":scheme": "http", ":path": "/endless", ":authority": "podwire" };
+  const block = Object.entries(headers).flatMap(([name, value]) => [0, ...text(name), ...text(value)]);
+  const frame = (type: number, flags: number, stream: number, payload: readonly number[]) => [
+    ...[0, 0, payload.length, type, flags],
+    ...[0, 0, 0, stream],
+    ...payload,
+  ];
+  const SETTINGS = 4;
+  const HEADERS = 1;
+  const END_OF_BOTH = 5;
+  return new Uint8Array([
+    ...new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    ...frame(SETTINGS, 0, 0, []),
+    ...frame(HEADERS, END_OF_BOTH, 1, block),
+  ]);
+}
+
+Deno.test("what a client does not read is not made, and ends with its connection", () =>
+  inTempDir(async (dir) => {
+    const path = `${dir}/s`;
+    const PIECE = 64 * 1024;
+    let pieces = 0;
+    const ended = Promise.withResolvers<void>();
+    const endless: AnswerGrpc = (request) => {
+      if (new URL(request.url).pathname !== "/endless") return echo(request);
+      const { signal } = request;
+      if (signal.aborted) ended.resolve();
+      signal.addEventListener("abort", () => ended.resolve(), { once: true });
+      const body = async function* () {
+        for (;;) {
+          pieces++;
+          yield new Uint8Array(PIECE);
+        }
+      };
+      const header = new Headers({ "content-type": "application/grpc" });
+      return Promise.resolve({ status: 200, header, body: body(), trailer: new Headers() });
+    };
+    const listener = await listenForGrpc(path, { answer: endless, log, transports: TRANSPORTS });
+    const deaf = await Deno.connect({ transport: "unix", path });
+    await deaf.write(callOfDeafClient());
+    await until(() => pieces > 0);
+    for (let call = 0; call < 50; call++) assertEquals(await selfTest(path), undefined);
+    const MOST = 8 * 1024 * 1024;
+    assert(pieces * PIECE < MOST, `${pieces} pieces were made`);
+    deaf.close();
+    await ended.promise;
+    listener.abort();
+    await listener.finish().catch(() => {});
+  }));

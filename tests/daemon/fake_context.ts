@@ -138,6 +138,7 @@ export class FakeContext {
       run: noted("run", SANDBOX),
       events: this.hub,
       metrics: () => Promise.resolve("# none\n"),
+      problem: () => undefined,
       log: { warn: (msg, fields) => void this.warnings.push(`${fields?.sandbox} ${msg}`) },
       ...overrides,
     };
