@@ -20,7 +20,6 @@ import { listOnRecord } from "../state/recorded_config.ts";
 import type { CachedAttachment, ResultCache } from "../state/result_cache.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import { delChain } from "./chain.ts";
-import { restoreRoutes } from "./displaced_routes.ts";
 import { isSameRefusal } from "./failed_add.ts";
 import { HostEnds } from "./host_ends.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
@@ -99,6 +98,8 @@ export class Removal {
   async #restoreRoutes(record: AttachmentRecord, signal?: AbortSignal): Promise<void> {
     const { displaced, netns } = record;
     if (displaced === undefined || !await this.isInNetns(record, netns)) return;
+    // Few attachments have changed any, and a command that attaches needs none of that code.
+    const { restoreRoutes } = await import("./displaced_routes.ts");
     await restoreRoutes(displaced, { netns, run: this.#options.run, signal });
   }
 

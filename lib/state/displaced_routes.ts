@@ -7,7 +7,7 @@ export interface RecordedRoute {
   readonly device: string;
   /** In CIDR notation. */
   readonly dst: string;
-  /** @default {none: the network is on the link} */
+  /** The address of the next hop. @default {none: the network is on the link} */
   readonly gateway?: string;
   /** The lower, the earlier the kernel takes it. @default {what the kernel gives to one without} */
   readonly metric?: number;
