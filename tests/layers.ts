@@ -757,6 +757,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "choose_transport.ts",
       "grpc_error.ts",
       "metrics.ts",
+      "call_span.ts",
       "calls.ts",
       "cgroup_driver.ts",
       "seccomp_profile.ts",

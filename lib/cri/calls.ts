@@ -3,13 +3,16 @@ import {
   type ConnectError,
   type ConnectRouter,
   createConnectRouter,
+  createContextValues,
   type Interceptor,
 } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { CniError } from "../cni/error.ts";
 import type { Logger } from "../host/log.ts";
+import type { Tracer } from "../host/telemetry.ts";
 import { ShutdownError } from "../daemon/http_error.ts";
+import { CALL_SPAN, type CallSpan, notesSandbox, withCallSpan } from "./call_span.ts";
 import { asGrpcError, codeName, reasonOf, tryLater, unimplemented } from "./grpc_error.ts";
 import type { ServedCall } from "./metrics.ts";
 import type { GrpcRequest, GrpcResponse } from "./transport.ts";
@@ -23,6 +26,8 @@ export interface CriCallsOptions {
   readonly maxRequests: number;
   /** Milliseconds for one call, whatever deadline its client gives. A stream has none. */
   readonly requestMs: number;
+  /** Records each call as a span. @default {none is recorded} */
+  readonly tracer?: Tracer | undefined;
   /** Called for each call once it has been answered. */
   readonly onServed?: ((served: ServedCall) => void) | undefined;
 }
@@ -36,6 +41,7 @@ interface RunningCall {
   readonly startedAt: number;
   /** Its name; `other` for one that the CRI does not have. */
   readonly method: string;
+  readonly span: CallSpan;
 }
 
 /** Answers the calls of the services: limits, cancels, logs and counts them. */
@@ -52,7 +58,7 @@ export class CriCalls {
       connect: false,
       grpcWeb: false,
       readMaxBytes: LARGEST_MESSAGE,
-      interceptors: [withGrpcErrors],
+      interceptors: [notesSandbox, withGrpcErrors],
     });
     options.routes(router);
     this.#handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
@@ -80,11 +86,23 @@ export class CriCalls {
     const { pathname } = new URL(request.url);
     const handler = this.#handlers.get(pathname);
     const method = handler?.method.name ?? "other";
-    const call = { controller: new AbortController(), startedAt: performance.now(), method };
-    const refusal = this.#refusal(method);
+    const service = handler?.service.typeName ?? "other";
+    const spanned = { service, method, caller: request.header.get("traceparent") ?? "" };
+    return await withCallSpan(this.#options.tracer, spanned, (span) => {
+      const call = { controller: new AbortController(), startedAt: performance.now(), method, span };
+      return this.#answer(request, handler, call);
+    });
+  }
+
+  async #answer(
+    request: GrpcRequest,
+    handler: UniversalHandler | undefined,
+    call: RunningCall,
+  ): Promise<GrpcResponse> {
+    const refusal = this.#refusal(call.method);
     this.#running.add(call);
     if (handler === undefined || refusal !== undefined) {
-      const response = refused(refusal ?? unknownCall(pathname));
+      const response = refused(refusal ?? unknownCall(new URL(request.url).pathname));
       this.#end(call, response);
       return response;
     }
@@ -149,6 +167,7 @@ export class CriCalls {
         header,
         body,
         signal: call.controller.signal,
+        contextValues: createContextValues().set(CALL_SPAN, call.span),
       });
       return {
         status: answer.status,
@@ -175,7 +194,7 @@ export class CriCalls {
     if (!this.#running.delete(call)) return;
     if (this.#running.size === 0) this.#idle?.resolve();
     const { log, onServed } = this.#options;
-    const { method, startedAt } = call;
+    const { method, startedAt, span } = call;
     const ms = performance.now() - startedAt;
     const given = trailer.get("grpc-status") ?? String(codeFromStatus(status));
     const code = codeName(Number(given));
@@ -184,6 +203,7 @@ export class CriCalls {
     if (msg !== "") trailer.set(MESSAGE, encodeMessage(msg));
     if (code === "INTERNAL") log.error(msg, { method });
     log.info("call", { method, code, ms: Math.round(ms * 10) / 10, ...(msg === "" ? {} : { msg }) });
+    span.end({ status: Number(given), msg });
     onServed?.({ method, code, ms });
   }
 }

@@ -26,7 +26,7 @@ export interface ServeCriOptions {
  */
 export function serveCri(path: string, { driver }: ServeCriOptions = {}): OpenFace {
   return async (face, { signal }): Promise<Face> => {
-    const { runtime, log, version, maxRequests, requestMs, addMetrics } = face;
+    const { runtime, log, tracer, version, maxRequests, requestMs, addMetrics } = face;
     const metrics = new CriMetrics();
     addMetrics(() => metrics.write());
     const { stateDir } = runtime;
@@ -44,6 +44,7 @@ export function serveCri(path: string, { driver }: ServeCriOptions = {}): OpenFa
       log,
       maxRequests,
       requestMs,
+      tracer,
       onServed: (served) => metrics.onCall(served),
     });
     const grpc = {

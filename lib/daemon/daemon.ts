@@ -131,7 +131,7 @@ export class Daemon {
     const faces: Face[] = [];
     try {
       const faceContext = {
-        ...{ runtime, log, version },
+        ...{ runtime, log, version, tracer: options.runtime.tracer },
         maxRequests: options.maxRequests ?? limits.maxRequests,
         requestMs: options.requestMs ?? REQUEST_MS,
         followSandboxes: (changed: (id: string) => void) => events.followSandboxes(changed),

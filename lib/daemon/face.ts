@@ -1,5 +1,6 @@
 import type { CallOptions } from "../async/call_options.ts";
 import type { Logger } from "../host/log.ts";
+import type { Tracer } from "../host/telemetry.ts";
 import type { LiveRuntime } from "../runtime/live.ts";
 import type { DaemonEvents } from "./daemon_events.ts";
 
@@ -7,6 +8,7 @@ import type { DaemonEvents } from "./daemon_events.ts";
 export interface FaceContext {
   readonly runtime: LiveRuntime;
   readonly log: Logger;
+  readonly tracer?: Tracer | undefined;
   readonly version: string;
   /** How many requests of one kind may run at once. */
   readonly maxRequests: number;

@@ -11,8 +11,16 @@ export interface Span {
 
 /** Records operations; one that starts inside another one becomes its child. */
 export interface Tracer {
-  /** Returns, or throws, what the body does. */
-  span<T>(name: string, attributes: SpanAttributes, body: (span: Span) => Promise<T>): Promise<T>;
+  /**
+   * Returns, or throws, what the body does. `caller` is the `traceparent` of an operation of another process that has caused this
+   * one: then it is the parent, if it is recorded.
+   */
+  span<T>(
+    name: string,
+    attributes: SpanAttributes,
+    body: (span: Span) => Promise<T>,
+    caller?: string,
+  ): Promise<T>;
 }
 
 /** The trace that this process belongs to. */
@@ -31,7 +39,7 @@ interface SpanContext {
 
 // The part that is used. Source: OpenTelemetry API for JavaScript, version 1.
 interface OtelSpan {
-  spanContext(): SpanContext;
+  spanContext(): SpanContext & { readonly isRemote?: boolean };
   setAttributes(attributes: SpanAttributes): unknown;
   setStatus(status: { code: number; message?: string | undefined }): unknown;
   end(): void;
@@ -77,14 +85,20 @@ export function processTracer({ traceparent = "", tracestate = "" }: TracerOptio
   if (registered?.trace === undefined) return undefined;
   const { tracerProvider, contextManager } = Deno.telemetry;
   const parent = parseTraceparent(traceparent);
-  if (parent !== undefined && (parent.traceFlags & 1) === 0) return undefined;
+  if (parent !== undefined && !isRecorded(parent)) return undefined;
   const tracer: OtelTracer = tracerProvider.getTracer("podwire");
-  const remote = parent && { spanContext: () => ({ ...parent, isRemote: true }) };
   return {
-    async span<T>(name: string, attributes: SpanAttributes, body: (span: Span) => Promise<T>): Promise<T> {
+    async span<T>(
+      name: string,
+      attributes: SpanAttributes,
+      body: (span: Span) => Promise<T>,
+      caller = "",
+    ): Promise<T> {
       const active: OtelContext = contextManager.active();
+      const called = parseTraceparent(caller);
       const isInside = active.getValue(SPAN_KEY) !== undefined;
-      const context = isInside || remote === undefined ? active : active.setValue(SPAN_KEY, remote);
+      const outer = called !== undefined && isRecorded(called) ? called : isInside ? undefined : parent;
+      const context = outer === undefined ? active : active.setValue(SPAN_KEY, remoteSpan(outer));
       return await tracer.startActiveSpan(name, { attributes }, context, async (span) => {
         const { traceId, spanId, traceFlags } = span.spanContext();
         const flags = traceFlags.toString(16).padStart(2, "0");
@@ -104,6 +118,14 @@ export function processTracer({ traceparent = "", tracestate = "" }: TracerOptio
       });
     },
   };
+}
+
+function isRecorded({ traceFlags }: SpanContext): boolean {
+  return (traceFlags & 1) === 1;
+}
+
+function remoteSpan(context: SpanContext): Pick<OtelSpan, "spanContext"> {
+  return { spanContext: () => ({ ...context, isRemote: true }) };
 }
 
 /** Reads the span that the variable names; a malformed variable is ignored. */

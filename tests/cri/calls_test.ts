@@ -1,10 +1,13 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { AsyncLocalStorage } from "node:async_hooks";
 import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
 import { CriCalls } from "../../lib/cri/calls.ts";
 import { RuntimeService } from "../../lib/cri/generated/api_pb.ts";
 import { asGrpcError, codeName, reasonOf } from "../../lib/cri/grpc_error.ts";
+import { until } from "../until.ts";
 import type { ServedCall } from "../../lib/cri/metrics.ts";
+import type { SpanAttributes, Tracer } from "../../lib/host/telemetry.ts";
 import { silentLogger } from "../../lib/host/log.ts";
 
 const EMPTY = new Uint8Array(5);
@@ -33,7 +36,11 @@ async function statusOf(
 
 function callsOf(
   implementation: Partial<ServiceImpl<typeof RuntimeService>>,
-  { maxRequests = 4, requestMs = 60_000 } = {},
+  { maxRequests = 4, requestMs = 60_000, tracer }: {
+    readonly maxRequests?: number;
+    readonly requestMs?: number;
+    readonly tracer?: Tracer;
+  } = {},
 ) {
   const served: Omit<ServedCall, "ms">[] = [];
   const calls = new CriCalls({
@@ -41,6 +48,7 @@ function callsOf(
     log: silentLogger,
     maxRequests,
     requestMs,
+    tracer,
     onServed: ({ method, code }) => served.push({ method, code }),
   });
   return { calls, served };
@@ -120,4 +128,117 @@ Deno.test("more calls of one method than may run at once are refused, and others
   assertEquals((await statusOf(calls, requestOf("/runtime.v1.RuntimeService/Status")))[0], "OK");
   go.resolve();
   assertEquals((await Promise.all(two)).map(([code]) => code), ["OK", "OK"]);
+});
+
+/** What a span of {@linkcode recordingTracer} has become. */
+interface Recorded {
+  readonly name: string;
+  readonly caller: string;
+  /** The name of the span in which it began. */
+  readonly parent: string | undefined;
+  readonly attributes: SpanAttributes;
+  readonly problem: string | undefined;
+}
+
+/** Records spans as the one of Deno does: one that begins while another one is active is inside of it. */
+function recordingTracer() {
+  const active = new AsyncLocalStorage<string>();
+  const recorded: Recorded[] = [];
+  const tracer: Tracer = {
+    async span(name, attributes, body, caller = "") {
+      const all = { ...attributes };
+      const parent = active.getStore();
+      let problem: string | undefined;
+      try {
+        return await active.run(
+          name,
+          () => body({ environment: {}, note: (more) => void Object.assign(all, more) }),
+        );
+      } catch (error) {
+        problem = error instanceof Error ? error.message : String(error);
+        throw error;
+      } finally {
+        recorded.push({ name, caller, parent, attributes: all, problem });
+      }
+    },
+  };
+  return { tracer, recorded };
+}
+
+const SPAN = { "rpc.system": "grpc", "rpc.service": "runtime.v1.RuntimeService" };
+const CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+Deno.test("each call is a span of its client's trace with the sandbox and the status, and the runtime's are inside", async () => {
+  const { tracer, recorded } = recordingTracer();
+  const { calls } = callsOf({
+    runPodSandbox: async () => {
+      await tracer.span("podwire run", {}, () => Promise.resolve());
+      return { podSandboxId: "made" };
+    },
+    stopPodSandbox: () => {
+      throw new CniError("not-ready", "a plugin is not there");
+    },
+  }, { tracer });
+  const path = (method: string) => `/runtime.v1.RuntimeService/${method}`;
+  assertEquals(
+    await statusOf(calls, requestOf(path("RunPodSandbox"), { headers: { traceparent: CALLER } })),
+    [
+      "OK",
+      "",
+    ],
+  );
+  await statusOf(calls, requestOf(path("StopPodSandbox")));
+  await statusOf(calls, requestOf(path("Wrong")));
+  assertEquals(recorded, [
+    { name: "podwire run", caller: "", parent: "CRI RunPodSandbox", attributes: {}, problem: undefined },
+    {
+      name: "CRI RunPodSandbox",
+      caller: CALLER,
+      parent: undefined,
+      attributes: {
+        ...SPAN,
+        "rpc.method": "RunPodSandbox",
+        "podwire.sandbox_id": "made",
+        "rpc.grpc.status_code": 0,
+      },
+      problem: undefined,
+    },
+    {
+      name: "CRI StopPodSandbox",
+      caller: "",
+      parent: undefined,
+      attributes: { ...SPAN, "rpc.method": "StopPodSandbox", "rpc.grpc.status_code": 14 },
+      problem: "a plugin is not there",
+    },
+    {
+      name: "CRI other",
+      caller: "",
+      parent: undefined,
+      attributes: { ...SPAN, "rpc.service": "other", "rpc.method": "other", "rpc.grpc.status_code": 12 },
+      problem: 'Cannot answer: podwire has no call "Wrong" of the service "runtime.v1.RuntimeService"',
+    },
+  ]);
+});
+
+Deno.test("the span of a stream ends with the stream, also if its client leaves before", async () => {
+  const { tracer, recorded } = recordingTracer();
+  const open = Promise.withResolvers<void>();
+  const { calls } = callsOf({
+    getContainerEvents: async function* () {
+      yield { containerId: "one" };
+      await open.promise;
+    },
+  }, { tracer });
+  const EVENTS = "/runtime.v1.RuntimeService/GetContainerEvents";
+  const whole = await calls.answer(requestOf(EVENTS));
+  const reading = Array.fromAsync(whole.body);
+  assertEquals(recorded, []);
+  const leaving = new AbortController();
+  await calls.answer(requestOf(EVENTS, { signal: leaving.signal }));
+  leaving.abort();
+  open.resolve();
+  assertEquals((await reading).length, 1);
+  await until(() => recorded.length === 2);
+  assertEquals(recorded.map(({ name }) => name), ["CRI GetContainerEvents", "CRI GetContainerEvents"]);
+  assertEquals(calls.underWay, 0);
 });

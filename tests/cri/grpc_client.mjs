@@ -30,9 +30,13 @@ function answer(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-function call({ id, service, method, request, timeoutMs, cancelAfterMs, connection = 0, padding = 0 }) {
+function call(
+  { id, service, method, request, timeoutMs, cancelAfterMs, connection = 0, padding = 0, metadata = {} },
+) {
   const client = clientOf(service, connection);
   if (padding > 0) request.config.annotations = { padding: "x".repeat(padding) };
+  const sent = new grpc.Metadata();
+  for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
   const call = { deadline: timeoutMs === undefined ? Infinity : Date.now() + timeoutMs };
   const done = (error, response) => {
     running.delete(id);
@@ -45,8 +49,8 @@ function call({ id, service, method, request, timeoutMs, cancelAfterMs, connecti
   };
   // A call that is cancelled before it was sent is not cancelled at the server: Node sends no more of it.
   if (cancelAfterMs !== undefined) setTimeout(() => running.get(id)?.cancel(), cancelAfterMs);
-  if (!client[method].responseStream) return running.set(id, client[method](request, call, done));
-  const stream = client[method](request, call);
+  if (!client[method].responseStream) return running.set(id, client[method](request, sent, call, done));
+  const stream = client[method](request, sent, call);
   stream.on("data", (response) => answer({ id, event: response }));
   stream.on("error", (error) => done(error));
   stream.on("end", () => running.has(id) && done(null));

@@ -24,6 +24,8 @@ export interface GrpcCallOptions {
   readonly connection?: number;
   /** Bytes that are added to the annotations of the sandbox. */
   readonly padding?: number;
+  /** Headers of the call. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /** Called for each message of a stream. */
   // deno-lint-ignore no-explicit-any
   readonly onEvent?: (event: any) => void;

@@ -3,7 +3,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runCommand } from "../../lib/host/command.ts";
-import { withoutWaiting } from "./binary_world.ts";
+import { CRI_CLIENT, podConfig } from "../cri/cri_world.ts";
+import { GrpcClient } from "../cri/grpc_client.ts";
+import { isThere, until, withoutWaiting } from "./binary_world.ts";
 import { type Component, need, PODWIRE_BINARY } from "./need.ts";
 import { REFUSAL, SandboxWorld } from "./sandbox_world.ts";
 
@@ -49,8 +51,8 @@ class Receiver implements AsyncDisposable {
   }
 }
 
-/** The program, run by Deno. */
-async function podwire(world: SandboxWorld, args: readonly string[], env: Readonly<Record<string, string>>) {
+/** The command that is the program, run by Deno. */
+function commandOf(world: SandboxWorld, args: readonly string[], env: Readonly<Record<string, string>>) {
   const { confDir, stateDir, netnsDir, dir, plugins } = world;
   const dirs = {
     "conf-dir": confDir,
@@ -58,7 +60,7 @@ async function podwire(world: SandboxWorld, args: readonly string[], env: Readon
     "netns-dir": netnsDir,
     "cache-dir": `${dir}/cache`,
   };
-  return await runCommand({
+  return {
     program: "sh",
     args: [
       `${ROOT}denow`,
@@ -69,7 +71,12 @@ async function podwire(world: SandboxWorld, args: readonly string[], env: Readon
     ],
     env: { ...Deno.env.toObject(), ...env },
     cwd: ROOT,
-  });
+  };
+}
+
+/** The program, run by Deno. */
+async function podwire(world: SandboxWorld, args: readonly string[], env: Readonly<Record<string, string>>) {
+  return await runCommand(commandOf(world, args, env));
 }
 
 function tracingTest(
@@ -183,6 +190,55 @@ tracingTest(
     assertEquals(seen.map((env) => env.TRACEPARENT), [`00-${TRACE}-${CALLER}-01`, unsampled]);
     assert(seen[1]?.TRACESTATE === "vendor=value");
   },
+);
+
+tracingTest(
+  "a call of the CRI is a span in the trace of its client, with what the runtime does for it inside",
+  async (world, receiver) => {
+    await world.network("web");
+    const socket = `${world.dir}/cri.sock`;
+    const { program, ...options } = commandOf(
+      world,
+      ["serve", `--socket=${world.dir}/podwire.sock`, `--cri=${socket}`],
+      { OTEL_DENO: "true", ...receiver.environment },
+    );
+    const daemon = new Deno.Command(program, { ...options, stdout: "null", stderr: "null" }).spawn();
+    let id = "";
+    try {
+      await until("the CRI is served", () => isThere(socket));
+      await using client = GrpcClient.start(socket);
+      const metadata = { traceparent: `00-${TRACE}-${CALLER}-01` };
+      const run = await client.ok("RunPodSandbox", { config: podConfig("traced") }, { metadata });
+      id = run.pod_sandbox_id;
+      await client.ok("RemovePodSandbox", { pod_sandbox_id: id });
+    } finally {
+      daemon.kill("SIGTERM");
+      await daemon.status;
+    }
+    const call = receiver.named("CRI RunPodSandbox");
+    const operation = receiver.named("podwire run");
+    const add = receiver.named("CNI ADD web");
+    assertEquals([call.traceId, operation.traceId, add.traceId], [TRACE, TRACE, TRACE]);
+    assertEquals([call.parentSpanId, operation.parentSpanId, add.parentSpanId], [
+      CALLER,
+      call.spanId,
+      operation.spanId,
+    ]);
+    const texts = call.attributes.map(({ key, value }) => `${key}=${Object.values(value)[0]}`);
+    assertEquals(texts.toSorted(), [
+      `podwire.sandbox_id=${id}`,
+      "rpc.grpc.status_code=0",
+      "rpc.method=RunPodSandbox",
+      "rpc.service=runtime.v1.RuntimeService",
+      "rpc.system=grpc",
+    ]);
+    // A call without a trace of its client begins one.
+    const remove = receiver.named("CRI RemovePodSandbox");
+    assertMatch(remove.traceId, /^[\da-f]{32}$/);
+    assert(remove.traceId !== TRACE);
+    assertEquals(receiver.named("podwire remove").parentSpanId, remove.spanId);
+  },
+  CRI_CLIENT,
 );
 
 /** Lets a compiled program ask for the status, in an environment that enables spans. */
