@@ -27,7 +27,9 @@ export function runtimeService(context: RuntimeServiceContext): Calls {
 /** What clients do without, each with the reason. */
 const REFUSED: Calls = {
   portForward: () => {
-    throw unimplemented("PortForward", "use `podwire exec` in the sandbox, or publish a port");
+    const why =
+      "its clients speak SPDY/3.1, for which there is no kept library; publish a port, or use `podwire exec`";
+    throw unimplemented("PortForward", why);
   },
   updatePodSandboxResources: () => {
     throw unimplemented("UpdatePodSandboxResources", "a sandbox has no containers with resources");
