@@ -37,6 +37,11 @@ export function criDns({ config }: CriSandbox): Dns {
   return { nameservers: servers, search: searches, options };
 }
 
+/** Whether the client has said how names are looked up. */
+export function hasCriDns(cri: CriSandbox): boolean {
+  return Object.values(criDns(cri)).some((list) => list.length > 0);
+}
+
 /** Returns the host name of its infra container, as its client has asked for it; undefined if it has not. */
 export function criHostname({ config }: CriSandbox): string | undefined {
   const hostname = member(config, "hostname");

@@ -63,7 +63,9 @@ export async function enterSandbox(
   }
   const enter = [`--net=${netns.path}`];
   // The files and the interfaces of the host are right there.
-  if (record === undefined || sandbox.hostNetwork) return entryOf(enter, false, stack.move());
+  if (record === undefined || sandbox.hostNetwork && sandbox.files === null) {
+    return entryOf(enter, false, stack.move());
+  }
   if (sandbox.files !== null && !context.inside.has(sandbox.id)) {
     // What holds the lock makes or removes the files itself.
     await using lock = await context.locks.containers.tryHold(sandbox.id);

@@ -13,7 +13,10 @@ export interface InfraCgroup {
   readonly path: string;
   /** `linux.cgroupsPath` of the OCI runtime specification. */
   readonly ociPath: string;
-  /** Whether systemd makes and removes it, and what is missing above it. */
+  /**
+   * Whether systemd makes and removes it. systemd also makes the slices that are missing above it, and keeps them: to stop a slice
+   * would end whatever another program has just put into it.
+   */
   readonly isSystemd: boolean;
 }
 

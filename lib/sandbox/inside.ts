@@ -2,7 +2,7 @@ import { messageOf } from "../errors/to_cni_error.ts";
 import { insideNetworks, type InsideSandbox } from "../inside/inside_sandbox.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxContext } from "./context.ts";
-import { criDns } from "./cri_record.ts";
+import { criDns, hasCriDns } from "./cri_record.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** The dependencies of {@linkcode putInside}. */
@@ -12,11 +12,14 @@ export interface InsideContext extends Pick<SandboxContext, "inside" | "sandboxe
 
 /**
  * Whether a sandbox has a `resolv.conf` and a `hosts` of its own while it is ready. In the namespace of the host those of the
- * host are right, a container engine makes those of its pods itself, whether it
- * attaches them through podwire or beside it, and a warm sandbox has no name yet.
+ * host are right, unless a client of the CRI has said how names are looked up; a container engine makes those of its pods itself,
+ * whether it attaches them through podwire or beside it; and a warm sandbox has no name yet.
  */
-export function hasInsideFiles({ phase, hostNetwork, owner, pool, nri }: SandboxRecord): boolean {
-  return phase === "ready" && !hostNetwork && owner === undefined && pool === undefined && nri === undefined;
+export function hasInsideFiles(
+  { phase, hostNetwork, owner, pool, cri, nri }: SandboxRecord,
+): boolean {
+  if (phase !== "ready" || owner !== undefined || pool !== undefined || nri !== undefined) return false;
+  return !hostNetwork || cri !== undefined && hasCriDns(cri);
 }
 
 /** Makes the files of a sandbox as its records are now, and its names known to the others on its networks. Failures are logged. */
@@ -49,10 +52,9 @@ async function insideSandbox(
   { id, name, namespace, cri }: SandboxRecord,
   { store }: Pick<InsideContext, "store">,
 ): Promise<InsideSandbox> {
-  const wanted = cri && criDns(cri);
-  const isGiven = Object.values(wanted ?? {}).some((list) => list.length > 0);
+  const isGiven = cri !== undefined && hasCriDns(cri);
   // Its plugins may have got the same.
   const networks = insideNetworks(await store.ofContainer(id))
     .map((network) => isGiven ? { ...network, wanted: {} } : network);
-  return { id, name, namespace, networks, wanted };
+  return { id, name, namespace, networks, wanted: isGiven ? criDns(cri) : undefined };
 }

@@ -67,7 +67,8 @@ export interface Sandbox {
   readonly networks: readonly SandboxNetwork[];
   /**
    * The files that are bound over those of `/etc` inside it, for an engine that does so itself; null for a sandbox that has none:
-   * it is not up, it is in the namespace of the host, or it is a pod of a container engine.
+   * it is not up, it is a pod of a container engine, or it is in the namespace of the host. There a kubelet may have said how names
+   * are looked up, and `hosts` is the file of the host.
    */
   readonly files: InsidePaths | null;
   /** Labels of the request. */
@@ -272,13 +273,20 @@ export function toSandbox(
     ...(infra?.cgroup === undefined ? {} : { cgroup: infra.cgroup }),
     ips,
     networks: current.map(toSandboxNetwork),
-    files: hasInsideFiles(record) ? inside.paths(id) : null,
+    files: filesOf(record, inside),
     labels,
     annotations,
     ...(cri === undefined ? {} : { cri: { handler: cri.handler, config: cri.config } }),
     ...(nri === undefined ? {} : { nri: { engine: nri.engine } }),
     ...withProblem(problem),
   };
+}
+
+/** In the network of the host the names of the host are right. */
+function filesOf(record: SandboxRecord, inside: ViewContext["inside"]): InsidePaths | null {
+  if (!hasInsideFiles(record)) return null;
+  const paths = inside.paths(record.id);
+  return record.hostNetwork ? { ...paths, hosts: "/etc/hosts" } : paths;
 }
 
 function withProblem({ reason, underWay }: Problem): Partial<Sandbox> {

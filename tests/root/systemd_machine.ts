@@ -53,6 +53,7 @@ export class SystemdMachine implements AsyncDisposable {
   readonly #dir: string;
   readonly #child: Deno.ChildProcess;
   #enter: readonly string[] = [];
+  #root = "";
 
   private constructor(dir: string, child: Deno.ChildProcess) {
     this.#dir = dir;
@@ -79,6 +80,7 @@ export class SystemdMachine implements AsyncDisposable {
     const pid = async () => (await Deno.readTextFile(`${this.#dir}/pid`).catch(() => "")).trim();
     await until("it has begun", async () => await pid() !== "", PATIENCE_MS);
     const first = `/proc/${await pid()}/ns`;
+    this.#root = `/proc/${await pid()}/root`;
     // The process itself is not in the namespace that it made for its children.
     const path = (kind: string) => kind === "pid" ? "pid_for_children" : kind;
     this.#enter = ["mount", "pid", "net", "uts", "ipc", "cgroup"].map((kind) =>
@@ -86,6 +88,11 @@ export class SystemdMachine implements AsyncDisposable {
     );
     const state = async () => (await this.sh("systemctl is-system-running")).stdout.trim();
     await until("systemd has booted", async () => await state() === "running", PATIENCE_MS);
+  }
+
+  /** Where its files are for a program that is not in it. */
+  get root(): string {
+    return this.#root;
   }
 
   /** Runs a shell command in it, as root's login does. */
