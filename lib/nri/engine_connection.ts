@@ -26,6 +26,8 @@ export interface EngineConnectionOptions {
   readonly netnsDir: string;
   /** Milliseconds after which silence is suspicious. @default {60_000} */
   readonly silenceMs?: number | undefined;
+  /** Milliseconds for the engine to send its pods. @default {15_000} */
+  readonly registrationMs?: number | undefined;
 }
 
 /** The logical connections of NRI. */
@@ -76,7 +78,7 @@ export class EngineConnection implements AsyncDisposable {
 
   /** Connects, and returns when the connection has ended: whether podwire was registered until then. */
   async #connectOnce(): Promise<boolean> {
-    const { socket, log, onConnected, pods, onEngine } = this.#options;
+    const { socket, log, onConnected, pods, onEngine, registrationMs = REGISTRATION_MS } = this.#options;
     const stream = await connectToUnix(socket);
     if (stream === undefined) {
       this.#reportAbsent();
@@ -102,9 +104,9 @@ export class EngineConnection implements AsyncDisposable {
     try {
       await this.#register(peer);
       const registered = Promise.race([synchronized.promise, peer.ended]);
-      const isRegistered = await settled(registered, REGISTRATION_MS);
+      const isRegistered = await settled(registered, registrationMs);
       if (isRegistered !== true) {
-        throw isRegistered ?? new Error(`the engine sent no list of pods within ${REGISTRATION_MS} ms`);
+        throw isRegistered ?? new Error(`the engine sent no list of pods within ${registrationMs} ms`);
       }
       this.problem = undefined;
       onConnected(true);
@@ -133,6 +135,7 @@ export class EngineConnection implements AsyncDisposable {
   async #untilEnded(peer: TtrpcPeer, heard: () => number): Promise<void> {
     const { netnsDir, silenceMs = SILENCE_MS, log, socket } = this.#options;
     let before = await namesIn(netnsDir);
+    let isSuspicious = false;
     for (;;) {
       const calls = heard();
       const reason = await settled(peer.ended, silenceMs);
@@ -142,11 +145,14 @@ export class EngineConnection implements AsyncDisposable {
         }
         return;
       }
-      const now = await namesIn(netnsDir);
-      if (now !== before && calls === heard()) {
+      const isSilent = calls === heard();
+      if (isSilent && isSuspicious) {
         log.warn("pods came or went, and the engine said nothing of it; registering again", { socket });
         return;
       }
+      const now = await namesIn(netnsDir);
+      // The engine makes a namespace before it says so: only silence after that is suspicious.
+      isSuspicious = isSilent && now !== before;
       before = now;
     }
   }

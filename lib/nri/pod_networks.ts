@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from "../async/clock.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import { Serial } from "../async/serial.ts";
-import { settled } from "../async/wait.ts";
+import { delay, settled } from "../async/wait.ts";
 import { CniError } from "../cni/error.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { asksForNetworks, type EnginePod, titleOf } from "./engine_pod.ts";
@@ -10,8 +10,11 @@ import { type AttachContext, attachPod, countAttached, detachPod } from "./pod_a
 /** How {@linkcode PodNetworks} works. */
 export interface PodNetworksOptions extends AttachContext {
   readonly runtime: AttachContext["runtime"] & { readonly recover: () => Promise<unknown> };
-  /** How many pods are attached at once. */
-  readonly atOnce: number;
+  /**
+   * How many pods are attached at once, without those that only wait for a plugin. More would take so much of this process that it
+   * misses the limit of the engine. @default {4}
+   */
+  readonly atOnce?: number | undefined;
   /** Gets how each attempt to attach a pod has ended. */
   readonly onAttempt?: ((outcome: AttemptOutcome) => void) | undefined;
   readonly clock?: Clock | undefined;
@@ -24,6 +27,9 @@ export type AttemptOutcome = "attached" | "late" | "failed";
 const LONGEST_WAIT_MS = 500;
 /** Engines without a word about their limit have that of containerd. */
 const DEFAULT_REQUEST_MS = 2_000;
+const AT_ONCE = 4;
+/** An attempt that takes longer waits for a plugin, which is a process of its own. */
+const BUSY_MS = 1_000;
 
 /** An attempt to attach a pod. */
 interface Attempt {
@@ -58,7 +64,7 @@ export class PodNetworks {
   constructor(options: PodNetworksOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#slots = new Semaphore(options.atOnce);
+    this.#slots = new Semaphore(options.atOnce ?? AT_ONCE);
   }
 
   /** Number of attempts and removals that run. */
@@ -162,7 +168,12 @@ export class PodNetworks {
     const stop = new AbortController();
     const attempt: Attempt = { stop, until: this.#clock.now() + this.#waitMs, ended: ended.promise };
     this.#attempts.set(pod.id, attempt);
-    this.#track(this.#serial.run(pod.id, () => this.#attach(pod, attempt, isLate)).finally(ended.resolve));
+    const attach = async () => {
+      // The engine gets its answer first.
+      await delay(0);
+      await this.#attach(pod, attempt, isLate);
+    };
+    this.#track(this.#serial.run(pod.id, attach).finally(ended.resolve));
     return attempt;
   }
 
@@ -172,9 +183,11 @@ export class PodNetworks {
     const fields = { pod: `${pod.namespace}/${pod.name}`, sandbox: pod.id };
     try {
       if (this.#isEnding) throw new CniError("cancelled", "podwire is shutting down");
-      using _slot = await this.#slots.acquire(signal);
+      const slot = await this.#slots.acquire(signal);
       const options = { signal, onAsked: (count: number) => attempt.asked = count };
-      const outcome = await attachPod(pod, options, this.#options);
+      const attaching = attachPod(pod, options, this.#options);
+      void settled(attaching.catch(() => {}), BUSY_MS).then(() => slot[Symbol.dispose]());
+      const outcome = await attaching;
       attempt.error = null;
       if (outcome !== "attached") return;
       onAttempt?.(isLate ? "late" : "attached");
@@ -199,9 +212,11 @@ export class PodNetworks {
   }
 
   async #stillAttaching(pod: EnginePod, { asked }: Attempt, last: CniError | undefined): Promise<CniError> {
-    const { runtime } = this.#options;
-    const done = asked === undefined ? 0 : await countAttached(pod.id, { ...this.#options, runtime });
-    const count = asked === undefined ? "" : `, ${Math.min(done, asked)} of ${asked} networks`;
+    // Reading the records must not make it late either.
+    const done = asked === undefined
+      ? undefined
+      : await settled(countAttached(pod.id, this.#options), this.#waitMs);
+    const count = asked === undefined ? "" : `, ${Math.min(done ?? 0, asked)} of ${asked} networks`;
     const before = last === undefined ? "" : `; the last attempt failed: ${last.message}`;
     return new CniError("conflict", `${titleOf(pod)} is still attaching${count}${before}`);
   }

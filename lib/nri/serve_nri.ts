@@ -30,7 +30,7 @@ const SWEEP_MS = 5_000;
  * Requires `--allow-read` and `--allow-write` for the socket; from Deno 2.9 on `--allow-net=unix:PATH` too.
  */
 export function serveNri({ policy, ...options }: ServeNriOptions): OpenFace {
-  return ({ runtime, log, maxRequests, addMetrics, addHealth }): Promise<Face> => {
+  return ({ runtime, log, addMetrics, addHealth }): Promise<Face> => {
     const metrics = new NriMetrics();
     addMetrics(() => metrics.write());
     let engine = "";
@@ -39,7 +39,6 @@ export function serveNri({ policy, ...options }: ServeNriOptions): OpenFace {
       readPolicy: () => readPolicy(policy),
       log,
       engine: () => engine,
-      atOnce: maxRequests,
       onAttempt: (outcome) => metrics.onAttempt(outcome),
     });
     const connection = new EngineConnection({

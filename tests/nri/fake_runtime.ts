@@ -55,7 +55,6 @@ export class FakeRuntime {
       readPolicy: () => Promise.resolve(policy),
       log: silentLogger,
       engine: () => "fake 1",
-      atOnce: 8,
       ...more,
     };
   }
