@@ -4,6 +4,7 @@ import { runAttached } from "../host/attached.ts";
 import type { Io } from "../host/io.ts";
 import { signalChildrenOf, type SignalName } from "../host/launch.ts";
 import { withSignals } from "../plugin/signals.ts";
+import { networkStatusOf, networkStatusToJson } from "../pod/network_status.ts";
 import { sandboxToJson, sandboxWithTrafficToJson } from "../runtime/json_view.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import type { CommandInput } from "./command.ts";
@@ -57,13 +58,14 @@ export async function inspect(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
   const get = (signal: AbortSignal) => sandboxes.get(name, { ...namespaceOf(input), signal });
   const sandbox = await withSignals(input.io, get);
-  if (!input.flag("stats")) printSandbox(input, sandbox);
+  const networkStatus = networkStatusToJson(networkStatusOf(sandbox.namespace, sandbox.networks));
+  if (!input.flag("stats")) printSandbox(input, sandbox, undefined, { networkStatus });
   else {
     const [traffic = null] = await withSignals(
       input.io,
       (signal) => sandboxes.traffic([sandbox], { signal }),
     );
-    printSandbox(input, sandbox, traffic);
+    printSandbox(input, sandbox, traffic, { networkStatus });
   }
   return 0;
 }

@@ -14,13 +14,15 @@ import { fieldLines, table } from "./table.ts";
 
 const SHORT_ID = 12;
 
-/** Prints a sandbox: as an object with `--json`, else as lines of text. */
+/** Prints a sandbox: as an object with `--json`, which has these members too, else as lines of text. */
 export function printSandbox(
   { io, flag }: CommandInput,
   sandbox: Sandbox,
   traffic?: readonly InterfaceTraffic[] | null,
+  more: JsonObject = {},
 ): void {
-  const json = traffic === undefined ? sandboxToJson(sandbox) : sandboxWithTrafficToJson(sandbox, traffic);
+  const shown = traffic === undefined ? sandboxToJson(sandbox) : sandboxWithTrafficToJson(sandbox, traffic);
+  const json = { ...shown, ...more };
   // Numbers in results keep the spelling of the plugins.
   if (flag("json")) io.write(`${printJson(json, 2)}\n`);
   else io.write(sandboxText(sandbox, traffic ?? []));

@@ -1,4 +1,5 @@
 import type { JsonObject } from "../cni/json.ts";
+import { networkStatusOf, networkStatusToJson } from "../pod/network_status.ts";
 import { reportToJson, sandboxToJson, sandboxWithTrafficToJson } from "../runtime/json_view.ts";
 import type { Sandboxes } from "../sandbox/sandbox.ts";
 import type { SandboxFilter } from "../sandbox/filter.ts";
@@ -17,6 +18,7 @@ export function routesOf(context: RouteContext, document: () => unknown): readon
     ...sandboxRoutes(context),
     ...sandboxRoutesById(context),
     ...connectRoutes(context),
+    networkStatusRoute(context),
     repairRoute(context),
     ...networkRoutes(context),
     ...maintenanceRoutes(context),
@@ -182,6 +184,23 @@ async function withTraffic(
 ): Promise<readonly JsonObject[]> {
   const traffic = await sandboxes.traffic(found, { signal });
   return found.map((sandbox, at) => sandboxWithTrafficToJson(sandbox, traffic[at] ?? null));
+}
+
+function networkStatusRoute({ runtime: { sandboxes } }: RouteContext): Route {
+  return {
+    method: "GET",
+    path: "/v1/sandboxes/{id}/network-status",
+    id: "getNetworkStatus",
+    summary: "Get the interfaces of a sandbox as Kubernetes' annotation network-status describes them",
+    query: [NAMESPACE],
+    answers: {
+      200: { description: "One object for each interface", schema: schemaOfMany("InterfaceStatus") },
+    },
+    handle: async (request) => {
+      const { namespace, networks } = await sandboxes.get(idOf(request), placeOf(request));
+      return { status: 200, json: networkStatusToJson(networkStatusOf(namespace, networks)) };
+    },
+  };
 }
 
 function repairRoute({ runtime: { sandboxes } }: RouteContext): Route {

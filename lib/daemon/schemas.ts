@@ -56,6 +56,7 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     networks: listOf(
       objectOf({ name: TEXT, ifName: TEXT, default: FLAG, result: { type: "object" } }, {
         ports: listOf(objectOf({ hostIP: TEXT, hostPort: WHOLE, containerPort: WHOLE, protocol: TEXT })),
+        title: TEXT,
       }),
     ),
     files: orNull(objectOf({ resolvConf: TEXT, hosts: TEXT })),
@@ -132,6 +133,17 @@ export const SCHEMAS: Readonly<Record<string, JsonObject>> = {
     nextTry: orNull(TIME),
     error: orNull(ref("ErrorObject")),
   }),
+  InterfaceStatus: objectOf({
+    name: TEXT,
+    interface: TEXT,
+    default: FLAG,
+    dns: objectOf({}, {
+      nameservers: listOf(TEXT),
+      domain: TEXT,
+      search: listOf(TEXT),
+      options: listOf(TEXT),
+    }),
+  }, { ips: listOf(TEXT), mac: TEXT, mtu: WHOLE, gateway: listOf(TEXT) }),
   NetworkStatus: objectOf({
     network: orNull(TEXT),
     ready: FLAG,

@@ -24,6 +24,8 @@ export interface PodNetwork {
   readonly result: JsonObject;
   /** The ports of the host that lead to it, with those that were chosen. @default {none} */
   readonly ports?: readonly PublishedPort[];
+  /** `NAMESPACE/NAME`, by which Kubernetes knows the network. @default {none} */
+  readonly title?: string;
 }
 
 /** What {@linkcode PodNetworks} works with. */
@@ -92,7 +94,7 @@ export class PodNetworks {
         };
         const result = await this.#options.attachments.add(list, target, { isNewNetns, signal });
         const ports = await this.#portsOf(containerId, planned);
-        done.push({ name: list.name, ifName, result, ...portsMember(ports) });
+        done.push({ name: list.name, ifName, result, ...portsMember(ports), ...titleMember(title) });
         requireWantedIps(planned, result);
         await this.#requireWantedMac(planned, result, target.netns, signal);
       }
@@ -155,7 +157,7 @@ export class PodNetworks {
    */
   async settle(
     { containerId, netns }: Pick<PodIdentity, "containerId" | "netns">,
-    attached: readonly (AttachedNetwork & Pick<PodNetwork, "ports">)[],
+    attached: readonly (AttachedNetwork & Pick<PodNetwork, "ports" | "title">)[],
     signal?: AbortSignal,
   ): Promise<readonly PodNetwork[]> {
     const { store, cache, run } = this.#options;
@@ -169,8 +171,8 @@ export class PodNetworks {
     try {
       for (const [index, network] of attached.entries()) {
         const result = results[index] ?? network.result;
-        const { name, ifName, ports } = network;
-        settled.push({ name, ifName, result, ...portsMember(ports) });
+        const { name, ifName, ports, title } = network;
+        settled.push({ name, ifName, result, ...portsMember(ports), ...titleMember(title) });
         if (result === network.result) continue;
         const record = await store.read({ containerId, network: name, ifName });
         if (record === undefined) continue;
@@ -233,11 +235,15 @@ export class PodNetworks {
 
 /** Returns the attached networks among the records of a pod. */
 export function networksOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
-  return records.flatMap(({ state, network, ifName, result, capabilityArgs }) =>
-    state === "attached" && result !== undefined
-      ? [{ name: network, ifName, result, ...portsMember(publishedPortsOf(capabilityArgs)) }]
-      : []
-  );
+  return records.flatMap(({ state, network, ifName, result, capabilityArgs, title }) => {
+    if (state !== "attached" || result === undefined) return [];
+    const ports = portsMember(publishedPortsOf(capabilityArgs));
+    return [{ name: network, ifName, result, ...ports, ...titleMember(title) }];
+  });
+}
+
+function titleMember(title: string | undefined): Pick<PodNetwork, "title"> {
+  return title === undefined ? {} : { title };
 }
 
 function portsMember(ports: readonly PublishedPort[] = []): Pick<PodNetwork, "ports"> {

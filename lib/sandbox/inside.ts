@@ -3,10 +3,11 @@ import { insideNetworks, type InsideSandbox } from "../inside/inside_sandbox.ts"
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxContext } from "./context.ts";
 import { criDns, hasCriDns } from "./cri_record.ts";
+import { putNetworkStatus, sweepNetworkStatus } from "./network_status_file.ts";
 import type { SandboxRecord } from "./record.ts";
 
 /** The dependencies of {@linkcode putInside}. */
-export interface InsideContext extends Pick<SandboxContext, "inside" | "sandboxes" | "log"> {
+export interface InsideContext extends Pick<SandboxContext, "inside" | "sandboxes" | "log" | "stateDir"> {
   readonly store: Pick<AttachmentStore, "ofContainer">;
 }
 
@@ -24,6 +25,7 @@ export function hasInsideFiles(
 
 /** Makes the files of a sandbox as its records are now, and its names known to the others on its networks. Failures are logged. */
 export async function putInside(record: SandboxRecord, context: InsideContext): Promise<void> {
+  await putNetworkStatus(record, context);
   if (!hasInsideFiles(record)) return;
   let sandbox: InsideSandbox;
   try {
@@ -40,7 +42,9 @@ export async function putInside(record: SandboxRecord, context: InsideContext): 
 export async function sweepInside(context: InsideContext): Promise<void> {
   await context.inside.sweep(async () => {
     const found: InsideSandbox[] = [];
-    for (const record of await context.sandboxes.all()) {
+    const records = await context.sandboxes.all();
+    await sweepNetworkStatus(records, context);
+    for (const record of records) {
       if (hasInsideFiles(record)) found.push(await insideSandbox(record, context));
       context.sandboxes.release(record);
     }

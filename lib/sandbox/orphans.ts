@@ -22,6 +22,7 @@ import { containerEnd } from "./container_end.ts";
 import type { SandboxContext } from "./context.ts";
 import type { DamagedSandboxes } from "./damaged_sandboxes.ts";
 import { infraBundle, sweepInfra } from "./infra.ts";
+import { removeNetworkStatus } from "./network_status_file.ts";
 import { newerBundle } from "./infra_bundle.ts";
 import { isOfOther } from "./netns_mark.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -34,6 +35,7 @@ export interface OrphansContext extends
     | "sandboxes"
     | "locks"
     | "inside"
+    | "log"
     | "netnsDir"
     | "netnsPrefix"
     | "stateDir"
@@ -185,6 +187,7 @@ export class Orphans implements HostSweep {
       await attempt(item, found, async () => {
         if (dryRun) return;
         await inside.remove(id);
+        removeNetworkStatus(id, this.#context);
         const { failures: [first] } = await tearDownHost(record, this.#context);
         if (first !== undefined) throw first;
         await sandboxes.remove(record);

@@ -10,6 +10,7 @@ import { runFor, type SandboxContext } from "./context.ts";
 import { stopInfra } from "./infra.ts";
 import { requireOwnBundle } from "./infra_bundle.ts";
 import { isUnchanged } from "./netns_identity.ts";
+import { removeNetworkStatus } from "./network_status_file.ts";
 import type { SandboxRecord } from "./record.ts";
 import { restoreSysctls } from "./sysctl.ts";
 
@@ -45,7 +46,7 @@ export async function tearDown(
   record: SandboxRecord,
   context:
     & HostContext
-    & Pick<SandboxContext, "inside">
+    & Pick<SandboxContext, "inside" | "stateDir" | "log">
     & { readonly pods: PodNetworks; readonly damaged: DamagedRecords },
   options: TearDownOptions = {},
 ): Promise<TearDownResult> {
@@ -53,6 +54,7 @@ export async function tearDown(
   if (record.infra !== undefined) await requireOwnBundle(record.infra.bundle);
   // First: the others must not find the sandbox by its name any more.
   await context.inside.remove(record.id);
+  removeNetworkStatus(record.id, context);
   const failures = await context.pods.tearDown(record.id, options);
   // After a cancellation, the rest waits for another call or for recovery.
   signal?.throwIfAborted();

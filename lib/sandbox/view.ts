@@ -29,6 +29,8 @@ export interface SandboxNetwork {
   readonly result: JsonObject;
   /** The ports of the host that lead to it, with those that podwire chose. @default {none} */
   readonly ports?: readonly PublishedPort[];
+  /** `NAMESPACE/NAME`, by which the annotation of a pod in Kubernetes names the network. @default {none} */
+  readonly title?: string;
 }
 
 /** The states of a sandbox; `ready` is that of the CRI, the others are its `NOTREADY`. */
@@ -297,8 +299,16 @@ function withProblem({ reason, underWay }: Problem): Partial<Sandbox> {
 }
 
 function toSandboxNetwork(
-  { name, ifName, result, ports }: Omit<PodNetwork, "result"> & { readonly result: Result },
+  { name, ifName, result, ports, title }: Omit<PodNetwork, "result"> & { readonly result: Result },
 ) {
   const published = ports === undefined ? {} : { ports };
-  return { name, ifName, default: defaultRoutesIn(result).length > 0, result: { ...result }, ...published };
+  const titled = title === undefined ? {} : { title };
+  return {
+    name,
+    ifName,
+    default: defaultRoutesIn(result).length > 0,
+    result: { ...result },
+    ...published,
+    ...titled,
+  };
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
-import { OWN_ANNOTATION, STANDARD_ANNOTATION } from "../../lib/nri/annotations.ts";
+import { OWN_ANNOTATION, readAnnotations, STANDARD_ANNOTATION } from "../../lib/nri/annotations.ts";
 import { parsePolicy, readPolicy } from "../../lib/nri/policy.ts";
 
 const FILE = "/etc/podwire/nri.json";
@@ -120,4 +120,17 @@ Deno.test("a policy that is not there is an error that names the file", async ()
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
+});
+
+Deno.test("the policies and the annotations in the documentation are valid", async () => {
+  const text = await Deno.readTextFile(new URL("../../docs/nri-networks.md", import.meta.url));
+  const policies = [...text.matchAll(/```json\n([\s\S]*?)```/g)].map(([, policy = ""]) =>
+    parsePolicy(policy, FILE)
+  );
+  assertEquals(policies.map(({ networks }) => Object.keys(networks)), [["san", "lan"], []]);
+  const values = [...text.matchAll(/cncf\.io\/networks: (?:\|\n\s+)?(.+)/g)].map(([, value = ""]) => value);
+  const read = values.map((value) =>
+    readAnnotations({ [STANDARD_ANNOTATION]: value }).map(({ ifName }) => ifName)
+  );
+  assertEquals(read, [["net1", "lan0"], ["data"]]);
 });
