@@ -9,7 +9,7 @@ import { type LiveOptions, LiveRuntime } from "../runtime/live.ts";
 import type { SandboxRequest } from "../sandbox/request.ts";
 import type { Sandbox } from "../sandbox/view.ts";
 import { DaemonEvents } from "./daemon_events.ts";
-import type { Face, OpenFace } from "./face.ts";
+import type { Face, FaceContext, OpenFace } from "./face.ts";
 import { countAttachments, Gauges } from "./gauges.ts";
 import { guardProcess } from "./guard.ts";
 import { Handler, MOST_REQUESTS, REQUEST_MS } from "./handler.ts";
@@ -111,9 +111,8 @@ export class Daemon {
     );
     if (options.dhcp !== false) begun.use(await keepDhcp(runtime, events, metrics));
     const pool = options.pool && begun.use(poolOf(options.pool, runtime, { metrics, log }));
-    const problems: (() => string | undefined)[] = [];
-    const problem = () => problems.map((of) => of()).find((each) => each !== undefined);
-    const context = contextOf(options, { runtime, events, metrics, pool, problem });
+    const health = healthOf();
+    const context = contextOf(options, { runtime, events, metrics, pool, problem: health.problem });
     const routes: readonly Route[] = routesOf(context, () => openApiOf(routes, version));
     const handler = new Handler({
       ...limits,
@@ -136,7 +135,7 @@ export class Daemon {
         requestMs: options.requestMs ?? REQUEST_MS,
         followSandboxes: (changed: (id: string) => void) => events.followSandboxes(changed),
         addMetrics: (write: () => string) => metrics.add(write),
-        addHealth: (problem: () => string | undefined) => void problems.push(problem),
+        addHealth: health.add,
       };
       for (const open of options.faces ?? []) faces.push(await open(faceContext, { signal }));
       await startPool(pool, runtime, begun);
@@ -257,6 +256,15 @@ function limitsFor(
   return {
     maxConnections: Math.max(16, Math.min(MOST_CONNECTIONS, Math.floor(files / 4))),
     maxRequests: Math.max(4, Math.min(MOST_REQUESTS, Math.floor(files / FILES_PER_REQUEST))),
+  };
+}
+
+/** Collects the reasons why the daemon cannot do its work. */
+function healthOf(): Pick<RouteContext, "problem"> & { readonly add: FaceContext["addHealth"] } {
+  const problems: (() => string | undefined)[] = [];
+  return {
+    add: (problem) => void problems.push(problem),
+    problem: () => problems.map((each) => each()).find((each) => each !== undefined),
   };
 }
 

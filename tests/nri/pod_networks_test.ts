@@ -42,7 +42,8 @@ Deno.test("the fence is closed while a pod is attached, says how far it is, and 
 
 Deno.test("the engine waits for each pod until a moment after its start, and not again after that", async () => {
   const runtime = new FakeRuntime();
-  runtime.beforeRun = () => new Promise(() => {});
+  runtime.beforeRun = (_, signal) =>
+    new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
   let now = 0;
   const clock = { now: () => now, date: () => new Date(), after: () => ({ [Symbol.dispose]() {} }) };
   const pods = new PodNetworks(runtime.options({ clock }));
@@ -55,6 +56,7 @@ Deno.test("the engine waits for each pod until a moment after its start, and not
   for (const pod of all) assert((await refused(pods, pod)).includes("is still attaching"));
   assert(performance.now() - startedAt < 50 * 400, "it waited for each of them again");
   pods.cancel();
+  await pods.drained();
 });
 
 Deno.test("a failed pod is refused with the reason, and attached when the next container is asked for", async () => {
