@@ -243,3 +243,61 @@ infraTest("a sandbox in the IPC namespace of the host has an infra container all
   await cri.client.ok("RemovePodSandbox", { pod_sandbox_id: id });
   assertEquals(await leftIn(world), []);
 });
+
+infraTest(
+  "a daemon that is killed, or a runtime that fails, leaves no control group of a sandbox that was being made",
+  async (world) => {
+    const parent = `pwt-killed-${world.id("web")}`;
+    // Not below the folder of the world, by which its processes are known: the daemon is one that has to stay.
+    await using temporary = new AsyncDisposableStack();
+    const bin = await Deno.makeTempDir({ prefix: "pwt-runtime-" });
+    temporary.defer(() => Deno.remove(bin, { recursive: true }));
+    const create = async (body: string) => {
+      const script = `#!/bin/sh\ncase " $* " in *" create "*) ${body} ;; esac\nexec ${RUNC} "$@"\n`;
+      await Deno.writeTextFile(`${bin}/runc.new`, script, { mode: 0o755 });
+      await Deno.rename(`${bin}/runc.new`, `${bin}/runc`);
+    };
+    const own = { PATH: `${bin}:${env.PATH}` };
+    const config = infraConfig("web", { cgroup_parent: `/${parent}/pod1` });
+    await create("exit 1");
+    {
+      await using cri = await startCri(world, [], own);
+      const { code, details } = await cri.client.call("RunPodSandbox", { config });
+      assertEquals(code, "UNKNOWN");
+      assertStringIncludes(details, "Cannot create an infra container");
+      assertEquals(await groups(parent), []);
+      assertEquals(await leftIn(world), []);
+
+      await create(`echo $$ >${bin}/pid.new && mv ${bin}/pid.new ${bin}/pid && exec sleep 600`);
+      const { answer } = cri.client.begin("RunPodSandbox", { config });
+      await until("the runtime runs", () => isThere(`${bin}/pid`));
+      assert((await groups("pod1")).length > 0);
+      cri.daemon.child.kill("SIGKILL");
+      await cri.daemon.child.status;
+      assert((await answer).code !== "OK");
+    }
+    await create(":");
+    await using cri = await startCri(world, [], own);
+    await until("all is undone", async () => (await groups(parent)).length === 0);
+    assertEquals(await isThere(`/proc/${(await Deno.readTextFile(`${bin}/pid`)).trim()}`), false);
+    const sandbox = await started(world, cri, config);
+    await cri.client.ok("RemovePodSandbox", { pod_sandbox_id: sandbox.id });
+    assertEquals(await groups(parent), []);
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+binaryTest(
+  "the command line sets sysctls of IPC in an infra container, and names what is missing without one",
+  ["runc", "catatonit"],
+  async (world) => {
+    await world.list([world.bridgePlugin()]);
+    const sysctl = "--sysctl=kernel.msgmax=4242";
+    const { msg } = await world.refused(2, ["run", "web", sysctl]);
+    assertStringIncludes(msg, 'the sysctl "kernel.msgmax" needs an infra container');
+    const { pid } = await world.json(["run", "web", "--id", world.id("web"), "--infra", sysctl], { env });
+    assertEquals(await sh(`nsenter -t ${pid} -i cat /proc/sys/kernel/msgmax`), "4242\n");
+    await world.done(["rm", "web"], { env });
+    assertEquals(await world.traces(), []);
+  },
+);
