@@ -4,7 +4,7 @@ import type { JsonObject } from "../cni/json.ts";
 import { isWord } from "../cni/resolv_conf.ts";
 import { PROTOCOLS } from "../cni/port_protocol.ts";
 import type { PodDns, PortMapping } from "../pod/pod_request.ts";
-import type { NetnsSource, SandboxRequest } from "../sandbox/request.ts";
+import { isHostNetwork, type NetnsSource, type SandboxRequest } from "../sandbox/request.ts";
 import { isIpcSysctl } from "../sandbox/sysctl.ts";
 import type { CgroupDriver } from "./cgroup_driver.ts";
 import {
@@ -62,7 +62,7 @@ export async function sandboxRequest(
     throw invalidField(`${CONTEXT}.run_as_group`, "it is given without run_as_user");
   }
   const source = sourceOf(options);
-  const isHost = source.kind === "host";
+  const isHost = isHostNetwork(source);
   return {
     name: metadata.name,
     namespace: metadata.namespace,
@@ -145,13 +145,9 @@ function sourceOf(options: NamespaceOption | undefined): NetnsSource {
   if (usernsOptions !== undefined && usernsOptions.mode !== NamespaceMode.NODE) {
     throw invalidField(`${OPTIONS}.userns_options`, "podwire does not support user namespaces of pods");
   }
-  if (network === NamespaceMode.NODE) {
-    if (pid !== NamespaceMode.POD) return { kind: "host" };
-    const msg =
-      "POD needs an infra container, and a sandbox in the network of the host has none; use CONTAINER or NODE";
-    throw invalidField(`${OPTIONS}.pid`, msg);
-  }
-  return { kind: pid === NamespaceMode.POD ? "infra" : "new" };
+  const isHost = network === NamespaceMode.NODE;
+  if (pid === NamespaceMode.POD) return { kind: "infra", hostNetwork: isHost };
+  return { kind: isHost ? "host" : "new" };
 }
 
 function modeName(mode: NamespaceMode): string {
@@ -166,8 +162,10 @@ function sysctlsOf(
   const isHostIpc = linux?.securityContext?.namespaceOptions?.ipc === NamespaceMode.NODE;
   for (const name of Object.keys(sysctls)) {
     const refuse = (problem: string) => invalidField(`config.linux.sysctls["${name}"]`, problem);
-    if (source.kind === "host") throw refuse("a sandbox in the network of the host has no sysctls");
-    if (name.startsWith("net.")) continue;
+    if (name.startsWith("net.")) {
+      if (!isHostNetwork(source)) continue;
+      throw refuse("a sandbox in the network of the host has no sysctls of the network");
+    }
     if (!isIpcSysctl(name)) {
       throw refuse("podwire sets only those of the network namespace and the IPC namespace of a pod");
     }

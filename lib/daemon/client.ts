@@ -259,7 +259,7 @@ export function bodyOf(
       : networks.map((network) => membersOf(network, table)),
     netns: source.kind === "path" ? source.path : undefined,
     pid: source.kind === "pid" ? source.pid : undefined,
-    hostNetwork: source.kind === "host" ? true : undefined,
+    hostNetwork: source.kind === "host" || source.kind === "infra" && source.hostNetwork ? true : undefined,
     infra: source.kind === "infra" ? true : undefined,
     runtime: source.kind === "infra" ? source.runtime : undefined,
   };

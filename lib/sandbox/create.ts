@@ -199,7 +199,7 @@ export class SandboxCreator {
     const runOptions = { run: runFor(this.#context, draft.id), signal };
     // `lo` is already up in a namespace that podwire creates, and podwire does not change the namespace of the host.
     const kind = request.source?.kind ?? "new";
-    const isNewNetns = kind === "new" || kind === "infra";
+    const isNewNetns = !hostNetwork && (kind === "new" || kind === "infra");
     // Checked before anything in the namespace changes.
     if (!isNewNetns) await attachments.requireFreeInterfaces(pod, plan, { signal });
     const mark = kind === "infra" ? { alias: await netnsMark(this.#context.stateDir) } : {};
@@ -234,7 +234,8 @@ export class SandboxCreator {
     signal: AbortSignal | undefined,
   ): Promise<SandboxRecord> {
     const { path, owned } = draft.netns;
-    if (!owned) return await requireUnchanged(draft);
+    if (!owned) await requireUnchanged(draft);
+    if (!owned && draft.infra === undefined) return draft;
     const options = { run: runFor(this.#context, draft.id), signal };
     const kernel = kernelFor(options.run);
     let { pid, pidStart: start } = draft;
@@ -242,18 +243,19 @@ export class SandboxCreator {
       pid = await this.#startInfra(draft, draft.infra, request, signal);
       start = (await readProcesses([pid], options)).get(pid)?.start;
     }
+    // The namespace of the host is there.
+    if (!owned) return withProcess(draft, pid, start);
     if (pid === undefined) {
       await kernel.createNetns(path, { alias: await netnsMark(this.#context.stateDir), signal });
     } else {
       await kernel.pinNetns(pid, path, { signal });
       await requireSameProcess({ pid, start }, options);
     }
-    const created = { ...draft, pid, netns: { path, owned, ...await identityOf(path) } };
-    return start === undefined ? created : { ...created, pidStart: start };
+    return withProcess({ ...draft, netns: { path, owned, ...await identityOf(path) } }, pid, start);
   }
 
   async #startInfra(
-    { id, name, namespace, uid, cri, sysctls = {} }: SandboxRecord,
+    { id, name, namespace, uid, cri, sysctls = {}, hostNetwork }: SandboxRecord,
     infra: SandboxInfra,
     { infraSettings: settings }: SandboxRequest,
     signal: AbortSignal | undefined,
@@ -268,6 +270,7 @@ export class SandboxCreator {
       annotations: { ...annotations, "podwire.sandbox.uid": uid },
       sysctls: byNamespace(sysctls).ipc,
       settings,
+      hostNetwork,
     };
     const run = runFor(this.#context, id);
     return await startInfra(container, { run, path, timeoutMs: timeouts.ADD, log, signal });
@@ -284,9 +287,17 @@ export class SandboxCreator {
   }
 }
 
+function withProcess(
+  record: SandboxRecord,
+  pid: number | undefined,
+  start: number | undefined,
+): SandboxRecord {
+  return { ...record, pid, ...(start === undefined ? {} : { pidStart: start }) };
+}
+
 /** Refuses a namespace that was replaced since the request. */
-async function requireUnchanged(record: SandboxRecord): Promise<SandboxRecord> {
-  if (await isUnchanged(record.netns)) return record;
+async function requireUnchanged(record: SandboxRecord): Promise<void> {
+  if (await isUnchanged(record.netns)) return;
   throw new CniError("conflict", `${record.netns.path} leads to another namespace now, or to none`, {
     code: ERROR_CODES.invalidNetns,
   });

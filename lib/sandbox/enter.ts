@@ -63,7 +63,7 @@ export async function enterSandbox(
   }
   const enter = [`--net=${netns.path}`];
   // The files and the interfaces of the host are right there.
-  if (record === undefined || sandbox.hostNetwork && sandbox.files === null) {
+  if (record === undefined || sandbox.hostNetwork && sandbox.files === null && pid === undefined) {
     return entryOf(enter, false, stack.move());
   }
   if (sandbox.files !== null && !context.inside.has(sandbox.id)) {

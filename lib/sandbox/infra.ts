@@ -27,6 +27,8 @@ export interface InfraRequest {
   /** Sysctls of its IPC namespace. */
   readonly sysctls?: Readonly<Record<string, string>> | undefined;
   readonly settings?: InfraSettings | undefined;
+  /** Whether it stays in the network namespace of the host. @default {false} */
+  readonly hostNetwork?: boolean | undefined;
 }
 
 type Container = Pick<InfraRequest, "id" | "runtime" | "bundle">;

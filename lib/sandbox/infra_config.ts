@@ -13,6 +13,8 @@ export interface InfraIdentity {
   /** Sysctls of its IPC namespace. */
   readonly sysctls?: Readonly<Record<string, string>> | undefined;
   readonly settings?: InfraSettings | undefined;
+  /** Whether it stays in the network namespace of the host, whose hostname it then has too. @default {false} */
+  readonly hostNetwork?: boolean | undefined;
 }
 
 /** What the machine allows for an infra container. */
@@ -56,16 +58,17 @@ export async function infraLimits(run: RunCommand, signal?: AbortSignal): Promis
  * CRI-O share.
  */
 export function infraConfig(
-  { hostname, annotations, cgroup, sysctls = {}, settings = {} }: InfraIdentity,
+  { hostname, annotations, cgroup, sysctls = {}, settings = {}, hostNetwork = false }: InfraIdentity,
   { user, oomScoreAdj, hasSeccomp }: InfraLimits,
 ): JsonObject {
   const none: string[] = [];
   const { groups = [], apparmor, selinux, resources, hostIpc = false } = settings;
   const seccomp = seccompOf(settings, hasSeccomp);
-  const namespaces = ["pid", "network", "ipc", "uts", "mount"].filter((type) => type !== "ipc" || !hostIpc);
+  const ofHost = [...hostNetwork ? ["network", "uts"] : [], ...hostIpc ? ["ipc"] : []];
+  const namespaces = ["pid", "network", "ipc", "uts", "mount"].filter((type) => !ofHost.includes(type));
   return {
     ociVersion: "1.0.2",
-    hostname,
+    ...(hostNetwork ? {} : { hostname }),
     annotations,
     root: { path: "rootfs", readonly: true },
     process: {

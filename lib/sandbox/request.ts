@@ -16,20 +16,20 @@ import { identityOf } from "./netns_identity.ts";
 import type { NriSandbox } from "./nri_record.ts";
 import { startOf } from "./process_source.ts";
 import type { SandboxInfra, SandboxRecord } from "./record.ts";
-import { validateSysctls } from "./sysctl.ts";
+import { isIpcSysctl, validateSysctls } from "./sysctl.ts";
 import { validateAnnotations, validateLabels } from "./validate_labels.ts";
 import { validateName, validateUid } from "./validate_name.ts";
 
 /**
  * Source of a sandbox's namespace: a new one; the one at a path; that of a process; that of an infra container, which an OCI
- * runtime creates; or that of the host, which podwire does not change. The process may end once the sandbox is created, unless
+ * runtime creates, and which may stay in the network of the host; or that of the host, which podwire does not change. The process may end once the sandbox is created, unless
  * it belongs to a `container`.
  */
 export type NetnsSource =
   | { readonly kind: "new" }
   | { readonly kind: "path"; readonly path: string }
   | { readonly kind: "pid"; readonly pid: number; readonly container?: SandboxContainer }
-  | { readonly kind: "infra"; readonly runtime?: string }
+  | { readonly kind: "infra"; readonly runtime?: string; readonly hostNetwork?: boolean }
   | { readonly kind: "host" };
 
 /** A sandbox to create. */
@@ -131,9 +131,14 @@ export function validateRequest(request: SandboxRequest, wording: Wording = SAND
     });
   }
   validateSysctls(sysctls, { hasIpc: hasInfra && infraSettings?.hostIpc !== true });
-  if (source?.kind === "host" && Object.keys(sysctls).length > 0) {
+  if (isHostNetwork(source) && Object.keys(sysctls).some((name) => !isIpcSysctl(name))) {
     throw new CniError("usage", "a sandbox in the namespace of the host has no sysctls of its own");
   }
+}
+
+/** Whether a sandbox is in the network namespace of the host. */
+export function isHostNetwork(source: NetnsSource | undefined): boolean {
+  return source?.kind === "host" || source?.kind === "infra" && source.hostNetwork === true;
 }
 
 /** Words for the names in error messages. */
@@ -207,7 +212,7 @@ async function locateNetns(
     await requireNetns(path);
     return { path, owned: false, ...await identityOf(path) };
   };
-  if (source.kind === "host") return { netns: await borrowed(HOST_NETNS), pid: undefined, hostNetwork: true };
+  if (isHostNetwork(source)) return { netns: await borrowed(HOST_NETNS), pid: undefined, hostNetwork: true };
   if (source.kind === "path") {
     await netnsGuard.requireOther(source.path);
     return { netns: await borrowed(source.path), pid: undefined };

@@ -245,6 +245,54 @@ infraTest("a sandbox in the IPC namespace of the host has an infra container all
 });
 
 infraTest(
+  "containers that share process IDs in the network of the host have an infra container there, which goes with the sandbox",
+  async (world) => {
+    const options = { network: "NODE", pid: "POD", ipc: "POD" };
+    const sysctls = { "kernel.msgmax": "4242" };
+    let id = "";
+    {
+      await using cri = await startCri(world, [], env);
+      const sandbox = await started(world, cri, infraConfig("web", { options, sysctls }));
+      id = sandbox.id;
+      const [pid, hostNetwork, networks] = [sandbox.pid, sandbox.hostNetwork, sandbox.networks];
+      assertEquals({ hostNetwork, networks, state: sandbox.state }, {
+        hostNetwork: true,
+        networks: [],
+        state: "ready",
+      });
+      for (const [kind, isHost] of [["net", true], ["uts", true], ["pid", false], ["ipc", false]] as const) {
+        const isSame = await Deno.readLink(`/proc/${pid}/ns/${kind}`) ===
+          await Deno.readLink(`/proc/self/ns/${kind}`);
+        assertEquals(isSame, isHost, kind);
+      }
+      assertEquals(
+        await world.done(["exec", id, "--", "cat", "/proc/sys/kernel/msgmax", "/proc/1/comm"]),
+        "4242\ncatatonit\n",
+      );
+      cri.daemon.child.kill("SIGKILL");
+      await cri.daemon.child.status;
+    }
+    await using cri = await startCri(world, [], env);
+    const { status } = await cri.client.ok("PodSandboxStatus", { pod_sandbox_id: id });
+    const { network, pid } = status.linux.namespaces.options;
+    assertEquals({ state: status.state, network, pid, ip: status.network.ip }, {
+      state: "SANDBOX_READY",
+      network: "NODE",
+      pid: "POD",
+      ip: "",
+    });
+    Deno.kill((await world.json(["inspect", id])).pid, "SIGKILL");
+    await until("it is not ready any more", async () => {
+      const { status } = await cri.client.ok("PodSandboxStatus", { pod_sandbox_id: id });
+      return status.state === "SANDBOX_NOTREADY";
+    });
+    await cri.client.ok("RemovePodSandbox", { pod_sandbox_id: id });
+    assertEquals(await groups(`podwire-${id}`), []);
+    assertEquals(await leftIn(world), []);
+  },
+);
+
+infraTest(
   "a daemon that is killed, or a runtime that fails, leaves no control group of a sandbox that was being made",
   async (world) => {
     const parent = `pwt-killed-${world.id("web")}`;

@@ -35,8 +35,13 @@ binaryTest(
         `${context}.namespace_options.userns`,
       ],
       [
-        podConfig("x", options({ network: "NODE", pid: "POD" })),
-        `${context}.namespace_options.pid: POD needs`,
+        podConfig("x", {
+          linux: {
+            ...options({ network: "NODE", pid: "POD", ipc: "POD" }).linux,
+            sysctls: { "net.ipv4.ip_forward": "1" },
+          },
+        }),
+        'config.linux.sysctls["net.ipv4.ip_forward"]: a sandbox in the network of the host',
       ],
       [podConfig("x", options(pod, { run_as_group: { value: 1 } })), `${context}.run_as_group: `],
       [podConfig("x", options(pod, { run_as_user: { value: -1 } })), `${context}.run_as_user: -1 is not`],
