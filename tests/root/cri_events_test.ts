@@ -61,3 +61,38 @@ binaryTest(
     assertEquals(await leftIn(world), []);
   },
 );
+
+binaryTest(
+  "each of many sandboxes that change at once has its four events in order, and a stream ends with a killed daemon",
+  CRI_CLIENT,
+  async (world) => {
+    await worldWithNetwork(world);
+    await using cri = await startCri(world);
+    const { client, daemon } = cri;
+    const types = new Map<string, string[]>();
+    const onEvent = ({ container_id: id, container_event_type: type }: Event) => {
+      types.set(id, [...types.get(id) ?? [], type.split("_")[1] ?? ""]);
+    };
+    const following = client.begin("GetContainerEvents", {}, { onEvent });
+    following.answer.catch(() => {});
+    const names = Array.from({ length: 20 }, (_, at) => `web-${at}`);
+    const ids = await Promise.all(names.map(async (name) => {
+      const { pod_sandbox_id: id } = await client.ok("RunPodSandbox", { config: podConfig(name) });
+      return world.watch(id);
+    }));
+    const haveEvents = (count: number) => () =>
+      Promise.resolve(ids.every((id) => (types.get(id)?.length ?? 0) >= count));
+    await until("all have begun", haveEvents(2));
+    await Promise.all(ids.map((id) => client.ok("StopPodSandbox", { pod_sandbox_id: id })));
+    await until("all have stopped", haveEvents(3));
+    await Promise.all(ids.map((id) => client.ok("RemovePodSandbox", { pod_sandbox_id: id })));
+    await until("all are deleted", haveEvents(4));
+    const each = ids.map((id) => types.get(id)?.join(" "));
+    assertEquals(each, ids.map(() => "CREATED STARTED STOPPED DELETED"));
+    assertEquals(types.size, ids.length);
+    daemon.child.kill("SIGKILL");
+    await daemon.child.status;
+    assertEquals((await following.answer).code, "UNAVAILABLE");
+    assertEquals(await leftIn(world), []);
+  },
+);
