@@ -165,7 +165,7 @@ export class CriCalls {
         method,
         url,
         header,
-        body,
+        body: readWhole(body),
         signal: call.controller.signal,
         contextValues: createContextValues().set(CALL_SPAN, call.span),
       });
@@ -261,6 +261,15 @@ function unknownCall(path: string): ConnectError {
 
 function streamOf(pieces: readonly Uint8Array[]): AsyncIterable<Uint8Array> {
   return ReadableStream.from(pieces);
+}
+
+/** A request that cannot be read to its end is that of a client that has left, which is no fault of podwire. */
+async function* readWhole(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (cause) {
+    throw asGrpcError(new CniError("cancelled", "the client has left", { cause }));
+  }
 }
 
 /** Calls `end` when the body has ended, failed, or is not read to its end. */

@@ -114,6 +114,16 @@ Deno.test("a call ends with its deadline, with its client, with the limit of the
   assertEquals({ served: served.length, underWay: ending.calls.underWay }, { served: 2, underWay: 0 });
 });
 
+Deno.test("a call whose client leaves before its request was read is cancelled, and is no error", async () => {
+  const { calls, served } = callsOf({ version: () => ({}) });
+  const body = ReadableStream.from(async function* () {
+    yield EMPTY.slice(0, 3);
+    throw new TypeError("request body receiver not connected");
+  }());
+  assertEquals(await statusOf(calls, { ...requestOf(VERSION), body }), ["CANCELLED", "the client has left"]);
+  assertEquals(served, [{ method: "Version", code: "CANCELLED" }]);
+});
+
 Deno.test("more calls of one method than may run at once are refused, and others are not", async () => {
   const go = Promise.withResolvers<void>();
   const { calls } = callsOf({
