@@ -42,10 +42,8 @@ function networkCondition(
   return { status: false, reason, message: msg };
 }
 
+/** Clients show the members of an object, put anything else between quotes, and have a member "status" of their own. */
 function infoOf({ entries, statuses, podCIDRs }: NetworkFacts): Readonly<Record<string, string>> {
-  return {
-    networks: printJson(entries.map(entryToJson)),
-    status: printJson(statuses.map(statusToJson)),
-    podCIDRs: printJson(podCIDRs),
-  };
+  const network = { networks: entries.map(entryToJson), status: statuses.map(statusToJson), podCIDRs };
+  return { network: printJson(network) };
 }

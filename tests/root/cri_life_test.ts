@@ -48,7 +48,7 @@ binaryTest(
     await daemon.child.kill("SIGHUP");
     await until("the network is read again", async () => {
       const { info } = await client.ok("Status", { verbose: true });
-      return JSON.parse(info.networks)[0].plugins[0] === "bridge";
+      return JSON.parse(info.network).networks[0].plugins[0] === "bridge";
     });
     const { pod_sandbox_id: id } = await client.ok("RunPodSandbox", { config });
     await client.ok("RemovePodSandbox", { pod_sandbox_id: world.watch(id) });

@@ -125,7 +125,7 @@ binaryTest(
     await until("the network is ready", async () => (await condition("NetworkReady")).status);
     assertEquals((await client.ok("Status")).info, {});
     const { info, runtime_handlers: handlers } = await client.ok("Status", { verbose: true });
-    assertEquals(JSON.parse(info.networks)[0].name, world.network);
+    assertEquals(JSON.parse(info.network).networks[0].name, world.network);
     assertEquals(handlers.map(({ name }: { name: string }) => name), [""]);
     assertEquals(await client.ok("RuntimeConfig"), { linux: { cgroup_driver: "CGROUPFS" } });
     await Deno.remove(`${world.confDir}/${world.network}.conflist`);
@@ -217,7 +217,10 @@ binaryTest(
       await cri.client.ok("UpdateRuntimeConfig", update(""));
     }
     await using cri = await startCri(world, ["--no-embedded"]);
-    assertEquals(JSON.parse((await cri.client.ok("Status", { verbose: true })).info.podCIDRs), [v4, v6]);
+    assertEquals(JSON.parse((await cri.client.ok("Status", { verbose: true })).info.network).podCIDRs, [
+      v4,
+      v6,
+    ]);
     await world.done(create);
     await until("the network is there", async () => {
       const { status } = await cri.client.ok("Status");
