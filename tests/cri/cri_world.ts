@@ -53,6 +53,11 @@ export function podConfig(
   };
 }
 
+/** The Linux part of a sandbox in the network of the host, which is made without plugins. */
+export const HOST_NETWORK = {
+  security_context: { namespace_options: { network: "NODE", pid: "NODE", ipc: "NODE" } },
+} as const;
+
 /** Gives the world a network of a bridge, with addresses of both families. */
 export async function worldWithNetwork(world: BinaryWorld): Promise<void> {
   await world.list([world.bridgePlugin({ ipMasq: false })]);

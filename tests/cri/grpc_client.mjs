@@ -1,5 +1,6 @@
 // A client of the CRI that is not ours: @grpc/grpc-js on Node. Reads one call a line from standard input, as JSON, and writes one
 // answer a line: {id, code, details, response}. Its arguments are the folder with node_modules, api.proto and the socket.
+import { Buffer } from "node:buffer";
 import { createRequire } from "node:module";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -31,7 +32,7 @@ function answer(line) {
 }
 
 function call(
-  { id, service, method, request, timeoutMs, cancelAfterMs, connection = 0, padding = 0, metadata = {} },
+  { id, service, method, request, timeoutMs, cancelAfterMs, connection = 0, padding = 0, metadata = {}, bytes },
 ) {
   const client = clientOf(service, connection);
   if (padding > 0) request.config.annotations = { padding: "x".repeat(padding) };
@@ -49,6 +50,11 @@ function call(
   };
   // A call that is cancelled before it was sent is not cancelled at the server: Node sends no more of it.
   if (cancelAfterMs !== undefined) setTimeout(() => running.get(id)?.cancel(), cancelAfterMs);
+  if (bytes !== undefined) {
+    const { path, responseDeserialize } = client[method];
+    const raw = () => Buffer.from(bytes);
+    return running.set(id, client.makeUnaryRequest(path, raw, responseDeserialize, sent, call, done));
+  }
   if (!client[method].responseStream) return running.set(id, client[method](request, sent, call, done));
   const stream = client[method](request, sent, call);
   stream.on("data", (response) => answer({ id, event: response }));

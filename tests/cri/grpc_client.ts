@@ -26,6 +26,8 @@ export interface GrpcCallOptions {
   readonly padding?: number;
   /** Headers of the call. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** The bytes of the request, in the place of a message. */
+  readonly bytes?: readonly number[];
   /** Called for each message of a stream. */
   // deno-lint-ignore no-explicit-any
   readonly onEvent?: (event: any) => void;

@@ -265,10 +265,12 @@ export function binaryTest(
   name: string,
   components: readonly Component[],
   fn: (world: BinaryWorld) => Promise<void>,
+  { ignore = false }: { readonly ignore?: boolean } = {},
 ): void {
+  const needed = need("root", "binary", "ip", ...components);
   Deno.test({
     name,
-    ...need("root", "binary", "ip", ...components),
+    ignore: ignore || needed.ignore,
     fn: async () => {
       const world = new BinaryWorld(await Deno.makeTempDir({ prefix: "pwt-" }));
       await Deno.mkdir(world.confDir);

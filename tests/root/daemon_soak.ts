@@ -164,7 +164,10 @@ class Soak {
   }
 }
 
-async function usage({ child: { pid } }: DaemonProcess): Promise<Pick<Sample, "rssKiB" | "descriptors">> {
+/** The memory of the daemon and its descriptors now. */
+export async function usage(
+  { child: { pid } }: DaemonProcess,
+): Promise<Pick<Sample, "rssKiB" | "descriptors">> {
   const text = await sh(`awk '/^VmRSS:/ {print $2}' /proc/${pid}/status; ls /proc/${pid}/fd | wc -l`);
   const [rssKiB = Number.NaN, descriptors = Number.NaN] = text.trim().split("\n").map(Number);
   return { rssKiB, descriptors };
@@ -199,8 +202,8 @@ export async function soak(options: SoakOptions, world: BinaryWorld): Promise<So
   };
 }
 
-/** The daemon notices only later that a client has left. */
-async function settledDescriptors(daemon: DaemonProcess, atMost = 0): Promise<number> {
+/** The number of open descriptors at rest. The daemon notices only later that a client has left. */
+export async function settledDescriptors(daemon: DaemonProcess, atMost = 0): Promise<number> {
   let least = Infinity;
   for (let tries = 0; tries < (atMost > 0 ? 600 : 50) && least > atMost; tries++) {
     await daemon.call("GET", "/healthz");
