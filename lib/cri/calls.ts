@@ -263,7 +263,7 @@ function streamOf(pieces: readonly Uint8Array[]): AsyncIterable<Uint8Array> {
   return ReadableStream.from(pieces);
 }
 
-/** A request that cannot be read to its end is that of a client that has left, which is no fault of podwire. */
+/** A request that cannot be read to its end is that of a client that has left: podwire is not at fault. */
 async function* readWhole(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   try {
     yield* body;

@@ -114,7 +114,7 @@ Deno.test("a call ends with its deadline, with its client, with the limit of the
   assertEquals({ served: served.length, underWay: ending.calls.underWay }, { served: 2, underWay: 0 });
 });
 
-Deno.test("a call whose client leaves before its request was read is cancelled, and is no error", async () => {
+Deno.test("a call whose client leaves before its request was read is cancelled, and not an error", async () => {
   const { calls, served } = callsOf({ version: () => ({}) });
   const body = ReadableStream.from(async function* () {
     yield EMPTY.slice(0, 3);

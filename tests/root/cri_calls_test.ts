@@ -177,7 +177,7 @@ binaryTest("each status code of a sandbox that is not made has its cause", CRI_C
     assertEquals(await cri.client.ok("ListPodSandbox"), { items: [] });
   }
   assertEquals(await leftIn(world), []);
-  // With INTERNAL, for what is no message, these are all that podwire answers with.
+  // With INTERNAL, for bytes that are not a message, these are all that podwire answers with.
   assertEquals(seen.size, 12, [...seen].join(" "));
 });
 
