@@ -26,6 +26,29 @@ const CPU = "CPU time of a pod, built-in plugins";
 const ENGINE = "engine with a plugin that does nothing";
 const ORIGINALS = "engine with the original plugins, 8 at a time";
 
+const LIBRARY = "the library in process";
+const HTTP = "HTTP over its socket";
+/** The steps of a sandbox by the CRI against those by the library, which have a goal, and by HTTP. */
+const criSteps = <N extends 1 | 8 | 32>(atOnce: N) => {
+  const row = (call: string, against: string, goal?: number): Goal => ({
+    name: `${call} of the CRI, ${atOnce} at a time`,
+    against,
+    unit: "ms",
+    goal,
+  });
+  const both = <S extends string>(step: S, call: string) =>
+    ({
+      [`${step}${atOnce}`]: row(call, LIBRARY, 3),
+      [`${step}Http${atOnce}`]: row(call, HTTP),
+    }) as Readonly<Record<`${S}${N}` | `${S}Http${N}`, Goal>>;
+  return {
+    ...both("run", "RunPodSandbox"),
+    ...both("status", "PodSandboxStatus"),
+    ...both("stop", "StopPodSandbox"),
+    ...both("remove", "RemovePodSandbox"),
+  };
+};
+
 /** What the bench measures, by the group that is measured together; each key is unique in its group. */
 export const GOALS = {
   pods: {
@@ -89,6 +112,12 @@ export const GOALS = {
       ...{ name: "memory of the daemon, last third of its requests", against: "the first third" },
       ...{ unit: "times", goal: 1.1 },
     },
+  },
+  cri: {
+    ...criSteps(1),
+    ...criSteps(8),
+    ...criSteps(32),
+    listed: ms("ListPodSandbox of the CRI with 1,000 sandboxes", "Version of the CRI", 50),
   },
   tenThousand: {
     ps: ms("10,000 records: ps", EMPTY, 1_000),

@@ -8,6 +8,7 @@ import { unmountBelow } from "../root/unmount.ts";
 import { type Bench, measureRows, type Measures, selectRows } from "./bench.ts";
 import { measureChain } from "./chain.ts";
 import { chart } from "./chart.ts";
+import { measureCri } from "./cri.ts";
 import { measureDaemon } from "./daemon.ts";
 import { measureEngine } from "./engine.ts";
 import { type BenchOptions, HELP, OptionsError, parseOptions } from "./options.ts";
@@ -25,6 +26,7 @@ const MEASURES: Measures = {
   chain: measureChain,
   programs: measurePrograms,
   daemon: measureDaemon,
+  cri: measureCri,
   tenThousand: measureTenThousand,
   hundredThousand: measureHundredThousand,
 };
