@@ -60,10 +60,13 @@ export class SystemdMachine implements AsyncDisposable {
     this.#child = child;
   }
 
-  /** Starts one, and waits until it has booted. */
-  static async boot(): Promise<SystemdMachine> {
+  /** Starts one, with other programs at places of theirs too, and waits until it has booted. */
+  static async boot(more: readonly (readonly [from: string, to: string])[] = []): Promise<SystemdMachine> {
     const dir = await Deno.makeTempDir({ prefix: "pwt-systemd-" });
-    await Deno.writeTextFile(`${dir}/place`, PLACES.map((place) => `${place.join(" ")}\n`).join(""));
+    await Deno.writeTextFile(
+      `${dir}/place`,
+      [...PLACES, ...more].map((place) => `${place.join(" ")}\n`).join(""),
+    );
     const child = new Deno.Command("sh", { args: [BOOT, dir], stdin: "piped" }).spawn();
     const machine = new SystemdMachine(dir, child);
     try {
