@@ -1,6 +1,7 @@
-// Reads docs/behaviour.md, and the names of tests, which begin with the numbers of the statements that they prove.
+// Reads docs/behaviour.md and docs/plugin-users.md, and the names of tests, which begin with the numbers of the statements that they
+// prove.
 
-/** A statement of docs/behaviour.md. */
+/** A statement of one of the documents. */
 export interface Statement {
   /** Such as `A12`. */
   readonly id: string;
@@ -35,10 +36,11 @@ export function namedAtStart(text: string): string[] {
 }
 
 /**
- * A literal that names a test: the first argument of `Deno.test`, `t.step` or an own `binaryTest` or
+ * A literal that names a test: the first argument of `Deno.test`, `t.step` or an own `binaryTest`, `onMachine` or
  * `property`, or a `name:`.
  */
-const TEST_NAME = /(?:\b(?:test|\w+Test|property|\w+\.step)\(|\bname:)\s*(["'`])((?:\\.|(?!\1).)*)\1/gs;
+const TEST_NAME =
+  /(?:\b(?:test|onMachine|\w+Test|property|\w+\.step)\(|\bname:)\s*(["'`])((?:\\.|(?!\1).)*)\1/gs;
 const COMMENT = /^\s*(?:\/\/|\/?\*).*$/gm;
 
 /** The names of the tests in a file, as far as they are written as literals. */

@@ -4,6 +4,7 @@ import { behaviourProblems, namedAtStart, statementsIn, testNames } from "./beha
 
 const HERE = fromFileUrl(new URL(".", import.meta.url));
 const DOCUMENT = fromFileUrl(new URL("../docs/behaviour.md", import.meta.url));
+const USERS = fromFileUrl(new URL("../docs/plugin-users.md", import.meta.url));
 
 async function allTestNames(dir: string): Promise<string[]> {
   const names: string[] = [];
@@ -14,12 +15,14 @@ async function allTestNames(dir: string): Promise<string[]> {
   return names;
 }
 
-Deno.test("every statement of docs/behaviour.md has a test or a line that says why not, and every number in the name of a test leads there", async () => {
+Deno.test("every statement of docs/behaviour.md and docs/plugin-users.md has a test or a line that says why not, and every number in the name of a test leads there", async () => {
   const names = await allTestNames(HERE);
   const statements = statementsIn(await Deno.readTextFile(DOCUMENT));
+  const ofUsers = statementsIn(await Deno.readTextFile(USERS));
   assert(names.length > 1_000, `the names of only ${names.length} tests were found`);
   assert(statements.length > 500, `only ${statements.length} statements were found`);
-  assertEquals(behaviourProblems(statements, names), []);
+  assertEquals(ofUsers.map(({ id }) => id), Array.from({ length: 98 }, (_, index) => `U${index + 1}`));
+  assertEquals(behaviourProblems([...statements, ...ofUsers], names), []);
 });
 
 Deno.test("every statement that another one refers to is in the document", async () => {

@@ -292,6 +292,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "random_names.ts",
       "vlan_gateway.ts",
       "bridge_config.ts",
+      "bridge_owner.ts",
       "bridge_port.ts",
       "host_local_config.ts",
       "prev_result.ts",

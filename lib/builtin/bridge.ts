@@ -6,10 +6,11 @@ import type { LinkInfo } from "../host/link_info.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { removeLink } from "../kernel/links.ts";
 import type { SetNeighbor } from "../kernel/neighbor.ts";
-import type { SetLink } from "../kernel/operation.ts";
+import type { Change, SetLink } from "../kernel/operation.ts";
 import { refuseUnknownArgs } from "../plugin/invocation.ts";
+import { DHCP } from "../plugin/dhcp.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
-import type { Cidr } from "../cni/address.ts";
+import { type Cidr, formatCidr } from "../cni/address.ts";
 import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { checkIpam } from "./check_ipam.ts";
@@ -18,7 +19,8 @@ import { attachmentComment } from "./attachment_tag.ts";
 import { bridgeAddresses, checkBridge } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
 import { ensureVlanGateway, removeUnusedGateway, removeUnusedGateways } from "./vlan_gateway.ts";
-import { type AddressPlan, bridgeAddressOperations, planAddresses } from "./bridge_plan.ts";
+import { aliasWith, replaceable } from "./bridge_owner.ts";
+import { type AddressPlan, bridgeAddressOperations, hasConflict, planAddresses } from "./bridge_plan.ts";
 import { addPort, type BridgePort, cidrsOf, waitForPort } from "./bridge_port.ts";
 import { holdBridge, removeEmptyBridge } from "./bridge_removal.ts";
 import { containerOperations, containerSysctls, forwardingSysctls } from "./container_plan.ts";
@@ -140,7 +142,8 @@ async function addLayer3(attaching: Attaching, undo: Undo): Promise<Result> {
   const ipam = await reserveAddresses(request, config, undo);
   const plan = planAddresses(ipam, config);
   const kept = await advertisedRouteSysctls(hostOf(request), plan.bridgeAddresses);
-  const how = { detectsDuplicates: config.enabledad };
+  // DHCP gives no address of IPv6: what routers advertise is the only way to one then.
+  const how = { detectsDuplicates: config.enabledad, takesAdvertised: config.ipamType === DHCP };
   const inContainer = kernelFor(run).apply(containerOperations(ifName, plan, how), {
     signal,
     netns,
@@ -177,15 +180,11 @@ async function finishHost(
   const host = hostOf(request);
   const needed = plan?.bridgeAddresses ?? [];
   const gateway = await gatewayOf(host, config, port, needed);
-  const addressing = bridgeAddressOperations(
-    { device: gateway.name, forceAddress: config.forceAddress },
-    cidrsOf(gateway),
-    needed,
-  );
+  const addressing = await addressGateway(request, config, { gateway, hostName: port.hostName }, needed);
   // A MAC address that was set explicitly does not change with the ports; else neighbours would lose the gateway.
   const pinned: readonly SetLink[] = addressing.length === 0
     ? []
-    : [{ kind: "set-link", name: gateway.name, mac: gateway.mac }];
+    : [{ kind: "set-link", name: gateway.name, mac: gateway.mac, alias: aliasWith(gateway, needed) }];
   // What the host knows of a former owner of the address would last for seconds.
   const neighbors = (needed.length === 0 ? [] : plan?.addresses ?? []).map(({ ip }): SetNeighbor => ({
     ...{ kind: "set-neighbor", device: gateway.name, ip, mac: port.containerMac },
@@ -203,7 +202,7 @@ async function finishHost(
   // The other end has to be up for that.
   const veth = config.disableContainerInterface && hostEnd !== undefined
     ? hostEnd
-    : await waitForPort(host, hostEnd, port.hostName);
+    : await waitForPort(host, { known: hostEnd, hostName: port.hostName, log: request.log });
   requireSettings(config, bridge, veth);
   return [
     { name: config.bridge, mac: bridge?.mac ?? "" },
@@ -211,6 +210,29 @@ async function finishHost(
     { name: request.ifName, mac: port.containerMac, sandbox: request.netns },
     ...(gateway === port.bridge ? [] : [{ name: gateway.name, mac: gateway.mac }]),
   ];
+}
+
+/** Plans the addresses of the bridge, or of the gateway of its VLAN; says it if one goes that no port uses any more. */
+async function addressGateway(
+  request: PluginRequest,
+  { forceAddress }: BridgeConfig,
+  { gateway, hostName }: { readonly gateway: LinkInfo; readonly hostName: string },
+  needed: readonly Cidr[],
+): Promise<readonly Change[]> {
+  const present = cidrsOf(gateway);
+  const device = { device: gateway.name, forceAddress };
+  if (gateway.kind !== "bridge" || forceAddress || !hasConflict(present, needed)) {
+    return bridgeAddressOperations(device, present, needed);
+  }
+  const { ports, addresses: unused } = await replaceable(hostOf(request), gateway, hostName);
+  const operations = bridgeAddressOperations({ ...device, unused, ports }, present, needed);
+  const gone = operations.flatMap((one) => one.kind === "remove-address" ? [formatCidr(one.address)] : []);
+  request.log(
+    `bridge: "${gateway.name}" has no other port, and ${needed.map(formatCidr).join(" and ")} in place of ${
+      gone.join(" and ")
+    }`,
+  );
+  return operations;
 }
 
 /** Returns the interface that has the addresses of the gateways: the bridge, unless they are in a VLAN. */
@@ -277,7 +299,7 @@ export const repairBridge: RepairRules = async (request, host, options) => {
   const { ipMasq, ipMasqBackend, ipamType } = config;
   const forwarded = bridgeAddresses(attachment, config);
   const missing = await repairHost(request, host, attachment, {
-    ipMasq: ipMasq && ipamType !== "",
+    ipMasq: ipamType === "" ? [] : ipMasq,
     ipMasqBackend,
   }, { ...options, forwarded });
   return [...missing, ...config.macspoofchk ? await repairSpoofCheck(request, host, attachment, config) : []];

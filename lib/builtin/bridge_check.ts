@@ -38,7 +38,7 @@ export async function checkBridge(host: Host, config: BridgeConfig, request: Plu
   const needed = bridgeAddresses(attachment, config);
   await checkLinks(host, config, { ...attachment, bridge, ports, netns, containerId, ifName, needed });
   const { ipMasq, ipMasqBackend, ipamType } = config;
-  await checkHost(request, attachment, { ipMasq: ipMasq && ipamType !== "", ipMasqBackend }, needed);
+  await checkHost(request, attachment, { ipMasq: ipamType === "" ? [] : ipMasq, ipMasqBackend }, needed);
 }
 
 /** Returns the addresses that the bridge has for the container. */

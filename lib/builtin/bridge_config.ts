@@ -1,3 +1,4 @@
+import type { Family } from "../cni/default_route.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { validateInterfaceName } from "../cni/name.ts";
@@ -7,6 +8,7 @@ import { type BridgeVlans, bridgeVlans, VLAN, VLAN_MEMBERS } from "./bridge_vlan
 import { FLAG, MAC_ADDRESS, macOfArgs, nonEmpty, readConfig, section, TEXT } from "./config_shape.ts";
 import type { MasqueradeBackend } from "./masquerade.ts";
 import {
+  masqueradedFamilies,
   PAIR_MEMBERS,
   PAIR_RUNTIME,
   PAIR_TEARDOWN,
@@ -22,7 +24,8 @@ export interface BridgeConfig {
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
   readonly forceAddress: boolean;
-  readonly ipMasq: boolean;
+  /** The families whose packets are masqueraded. */
+  readonly ipMasq: readonly Family[];
   readonly ipMasqBackend: MasqueradeBackend | undefined;
   /** 0 lets the kernel choose. */
   readonly mtu: number;
@@ -125,7 +128,7 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
     isGateway: isGateway || isDefaultGateway,
     isDefaultGateway,
     forceAddress: read.forceAddress ?? false,
-    ipMasq: read.ipMasq ?? false,
+    ipMasq: masqueradedFamilies(read),
     ipMasqBackend: read.ipMasqBackend,
     mtu: read.mtu ?? 0,
     hairpinMode,

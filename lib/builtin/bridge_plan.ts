@@ -46,12 +46,30 @@ function firstHost(address: Cidr): Ip {
   return { family: network.family, value: network.value + 1n };
 }
 
+/** The interface that gets the addresses of the gateways. */
+export interface AddressedDevice {
+  readonly device: string;
+  readonly forceAddress: boolean;
+  /** Addresses that nothing uses any more. @default {none} */
+  readonly unused?: readonly string[] | undefined;
+  /** How many ports the bridge has beside that of the ADD. @default {not known} */
+  readonly ports?: number | undefined;
+}
+
+/** Whether an interface has an address that keeps it from getting one of the needed ones. */
+export function hasConflict(present: readonly Cidr[], needed: readonly Cidr[]): boolean {
+  return needed.some((address) =>
+    !present.some((other) => formatCidr(other) === formatCidr(address)) &&
+    present.some((other) => conflicts(other, address))
+  );
+}
+
 /**
  * Returns the operations that give the bridge, or the gateway of its VLAN, its missing addresses. Another address is a
- * conflict if it is IPv4 or of an overlapping network; it is removed only with `forceAddress`.
+ * conflict if it is IPv4 or of an overlapping network; it is removed only if it is unused, or with `forceAddress`.
  */
 export function bridgeAddressOperations(
-  { device, forceAddress }: { readonly device: string; readonly forceAddress: boolean },
+  { device, forceAddress, unused = [], ports }: AddressedDevice,
   present: readonly Cidr[],
   needed: readonly Cidr[],
 ): Change[] {
@@ -60,9 +78,10 @@ export function bridgeAddressOperations(
     const text = formatCidr(address);
     if (present.some((other) => formatCidr(other) === text)) continue;
     for (const other of present.filter((other) => conflicts(other, address))) {
-      if (!forceAddress) {
+      if (!forceAddress && !unused.includes(formatCidr(other))) {
+        const used = ports === undefined ? "" : `, and ${ports} other ${ports === 1 ? "port" : "ports"}`;
         throw new Error(
-          `"${device}" already has an IP address different from ${text}: ${formatCidr(other)}; ` +
+          `"${device}" already has an IP address different from ${text}: ${formatCidr(other)}${used}; ` +
             "forceAddress would replace it",
         );
       }

@@ -6,6 +6,7 @@ import { kernelFor } from "../kernel/choose_kernel.ts";
 import { KernelError } from "../kernel/kernel.ts";
 import { findLink, removeLink } from "../kernel/links.ts";
 import type { BridgeConfig } from "./bridge_config.ts";
+import { MADE_BRIDGE } from "./bridge_owner.ts";
 import type { Host } from "./host.ts";
 import { randomMac, randomVethName } from "./random_names.ts";
 
@@ -136,7 +137,10 @@ async function ensureBridge(host: Host, config: BridgeConfig): Promise<boolean> 
   try {
     const { filters: filtersVlans } = config.vlans;
     const made = { name: bridge, mac: randomMac(), mtu: mtuOf(config), filtersVlans };
-    await kernel.apply([{ kind: "create-bridge", ...made }], { signal });
+    await kernel.apply([
+      { kind: "create-bridge", ...made },
+      { kind: "set-link", name: bridge, alias: MADE_BRIDGE },
+    ], { signal });
   } catch (error) {
     const made = await findLink(kernel, bridge, { signal });
     if (made === undefined) throw error;
@@ -150,20 +154,42 @@ export function cidrsOf({ addresses }: LinkInfo): readonly Cidr[] {
   return addresses.flatMap(({ address }) => parseCidr(address) ?? []);
 }
 
-/** The kernel notices the carrier of a new pair a moment later. */
-const PORT_WAITS_MS = [0, 5, 20, 50, 100, 200, 500, 1_000, 1_000];
+/** The kernel notices the carrier of a new pair a moment later, and on a busy machine much later. The last one is repeated. */
+const PORT_WAITS_MS = [0, 5, 20, 50, 100, 200];
+const LONGEST_PORT_WAIT_MS = 30_000;
 
-/** Waits until the port is up. `known` is its last known state, to save the first look. */
+/** Options of {@linkcode waitForPort}. */
+export interface PortWait {
+  /** The last known state of the port, to save the first look. */
+  readonly known: LinkInfo | undefined;
+  readonly hostName: string;
+  readonly log: (line: string) => void;
+  /** How long it waits. @default {30,000 ms, or until the signal of the host ends it} */
+  readonly longestMs?: number | undefined;
+}
+
+/**
+ * Waits until the port is up. One that does not come up does not fail the call: everything is made, and whatever keeps it down may
+ * end later.
+ *
+ * @throws {Error} If the port is gone.
+ */
 export async function waitForPort(
   host: Host,
-  known: LinkInfo | undefined,
-  hostName: string,
+  { known, hostName, log, longestMs = LONGEST_PORT_WAIT_MS }: PortWait,
 ): Promise<LinkInfo> {
+  const end = performance.now() + longestMs;
   let link = known;
-  for (const wait of PORT_WAITS_MS) {
-    if (link?.operState === "UP") return link;
-    await delay(wait, host.signal);
+  for (let look = 0; link?.operState !== "UP"; look++) {
+    if (link !== undefined && performance.now() >= end) {
+      log(
+        `bridge: warning: the state of port "${hostName}" is ${link.operState} after ${longestMs / 1_000} s`,
+      );
+      return link;
+    }
+    await delay(PORT_WAITS_MS[look] ?? PORT_WAITS_MS.at(-1) ?? 0, host.signal);
     link = await findLink(kernelFor(host.run), hostName, host);
+    if (link === undefined) throw new Error(`Cannot use bridge port "${hostName}": it is gone`);
   }
-  throw new Error(`Cannot use bridge port "${hostName}": its state is ${link?.operState ?? "unknown"}`);
+  return link;
 }

@@ -16,15 +16,22 @@ export interface ContainerPlan {
 export interface AddressingOptions {
   /** Whether other owners of its IPv6 addresses are searched for. @default {false} */
   readonly detectsDuplicates?: boolean | undefined;
+  /** Whether it also takes what routers on the link advertise: addresses and default routes. @default {false} */
+  readonly takesAdvertised?: boolean | undefined;
 }
 
-/** Returns the parameters with which an IPv6 address is not disabled, and usable immediately unless duplicates are searched for. */
+/**
+ * Returns the parameters with which an IPv6 address is not disabled, and usable immediately unless duplicates are searched for,
+ * and with which the interface has no other addresses and routes than those of the result.
+ */
 export function containerSysctls(
   ifName: string,
   addresses: readonly Cidr[],
-  { detectsDuplicates = false }: AddressingOptions = {},
+  { detectsDuplicates = false, takesAdvertised = false }: AddressingOptions = {},
 ): Sysctl[] {
   const wanted: Sysctl[] = [
+    // Before it is up: a router on the bridge answers at once, and its addresses and routes would stand beside those of the result.
+    ...(takesAdvertised ? [] : [{ name: `net/ipv6/conf/${ifName}/accept_ra`, value: "0" as const }]),
     ...(detectsDuplicates ? [{ name: `net/ipv6/conf/${ifName}/enhanced_dad`, value: "1" as const }] : []),
     { name: `net/ipv6/conf/${ifName}/accept_dad`, value: detectsDuplicates ? "1" : "0" },
     // Announces the new owner of the address to neighbours that remember the former one.

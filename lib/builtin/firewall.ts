@@ -44,7 +44,8 @@ async function add(request: PluginRequest): Promise<Result> {
     const isZoned = await enterZone(request, config, needs.addresses, undo);
     undo.push("the rules", (signal) => {
       const isOwn = (comment: string) => comment === needs.comment;
-      return removeRules({ run: request.run, signal }, { isOwn, addresses: needs.addresses });
+      const { addresses, dropsInvalid } = needs;
+      return removeRules({ run: request.run, signal }, { isOwn, addresses, dropsInvalid });
     });
     const closed = await makeRules(hostOf(request), needs, { backend: config.backend, isZoned });
     for (const chain of closed) {
@@ -140,7 +141,7 @@ async function checkZone(
  * addresses are those that the interface has, or that host-local keeps for it.
  */
 async function del(request: PluginRequest): Promise<void> {
-  const { backend, zone, ingressPolicy } = readFirewallTeardown(request.config);
+  const { backend, zone, ingressPolicy, dropsInvalid } = readFirewallTeardown(request.config);
   if (backend === "none") return;
   const host = hostOf(request);
   const addresses = await attachedAddresses(request);
@@ -150,6 +151,7 @@ async function del(request: PluginRequest): Promise<void> {
     removeRules(host, {
       isOwn: (comment) => comment.startsWith(tag),
       addresses,
+      dropsInvalid,
       ...(ingressPolicy === "open" ? {} : {
         isOwnLink: ({ name, alias }) => names.includes(name) || alias.startsWith(tag),
       }),
@@ -193,11 +195,12 @@ function hostInterfaces(request: PluginRequest): readonly string[] {
  * of firewalld stay: nothing says whose they are.
  */
 async function gc(request: PluginRequest): Promise<void> {
-  const { backend, ingressPolicy } = readFirewallTeardown(request.config);
+  const { backend, ingressPolicy, dropsInvalid } = readFirewallTeardown(request.config);
   if (backend === "none") return;
   await removeRules(hostOf(request), {
     isOwn: await staleTags(request.name, validTagged(request)),
     addresses: [],
+    dropsInvalid,
     ...(ingressPolicy === "open" ? {} : { isOwnLink: () => false }),
   });
 }
@@ -232,13 +235,14 @@ function notReady(msg: string): CniError {
 
 async function needsOf(
   request: PluginRequest,
-  { adminChain, ingressPolicy }: FirewallConfig,
+  { adminChain, ingressPolicy, dropsInvalid }: FirewallConfig,
   result: Result,
 ): Promise<FirewallNeeds> {
   return {
     comment: await attachmentComment(tagged(request)),
     addresses: addressesOfResult(result),
     adminChain,
+    dropsInvalid,
     isolation: ingressPolicy === "open"
       ? undefined
       : { bridge: bridgeOfResult(result, ingressPolicy), isWithin: ingressPolicy === "isolated" },

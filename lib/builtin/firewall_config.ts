@@ -1,7 +1,7 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { anyObject, lenient, oneOf, openObjectOf, type Shape, ValidationError } from "../cni/shape.ts";
-import { nonEmpty, optionalList, readConfig, section } from "./config_shape.ts";
+import { FLAG, nonEmpty, optionalList, readConfig, section } from "./config_shape.ts";
 import { CHAINS } from "./firewall_needs.ts";
 
 /** What opens the way to a container; `none` makes no rule at all. */
@@ -25,6 +25,8 @@ export interface FirewallTeardown {
   readonly backend: FirewallBackend | undefined;
   readonly zone: string;
   readonly ingressPolicy: IngressPolicy;
+  /** Whether packets of the container that belong to no known connection are not forwarded. */
+  readonly dropsInvalid: boolean;
 }
 
 /** Configuration of the firewall plugin. */
@@ -72,6 +74,7 @@ const MEMBERS = {
 const CONFIG = openObjectOf({}, {
   ...MEMBERS,
   iptablesAdminChainName: ADMIN_CHAIN,
+  dropInvalid: FLAG,
   runtimeConfig: section({ portMappings: optionalList(anyObject) }),
 });
 
@@ -79,6 +82,7 @@ const TEARDOWN = openObjectOf({}, {
   backend: lenient(MEMBERS.backend),
   firewalldZone: lenient(MEMBERS.firewalldZone),
   ingressPolicy: lenient(MEMBERS.ingressPolicy),
+  dropInvalid: lenient(FLAG),
 });
 
 /** One of some words; undefined if it is empty. */
@@ -92,7 +96,7 @@ function choice<const T extends string>(words: readonly T[]): Shape<T | undefine
  * @throws {CniError} With the code 7.
  */
 export function readFirewallConfig(config: JsonObject): FirewallConfig {
-  const { backend, firewalldZone, ingressPolicy, iptablesAdminChainName, runtimeConfig } = readConfig(
+  const { backend, firewalldZone, ingressPolicy, iptablesAdminChainName, ...read } = readConfig(
     CONFIG,
     config,
   );
@@ -110,12 +114,18 @@ export function readFirewallConfig(config: JsonObject): FirewallConfig {
     zone: firewalldZone ?? DEFAULT_ZONE,
     ingressPolicy: ingressPolicy ?? "open",
     adminChain: iptablesAdminChainName ?? DEFAULT_ADMIN_CHAIN,
-    publishesPorts: (runtimeConfig?.portMappings ?? []).length > 0,
+    dropsInvalid: read.dropInvalid ?? false,
+    publishesPorts: (read.runtimeConfig?.portMappings ?? []).length > 0,
   };
 }
 
 /** Reads the part of the configuration that a DEL and a GC need. */
 export function readFirewallTeardown(config: JsonObject): FirewallTeardown {
-  const { backend, firewalldZone, ingressPolicy } = readConfig(TEARDOWN, config);
-  return { backend, zone: firewalldZone ?? DEFAULT_ZONE, ingressPolicy: ingressPolicy ?? "open" };
+  const { backend, firewalldZone, ingressPolicy, dropInvalid } = readConfig(TEARDOWN, config);
+  return {
+    backend,
+    zone: firewalldZone ?? DEFAULT_ZONE,
+    ingressPolicy: ingressPolicy ?? "open",
+    dropsInvalid: dropInvalid ?? false,
+  };
 }

@@ -13,6 +13,7 @@ const COMMENTS = {
 
 /** The last rule of `CNI-PUBLISHED`: without it another program has emptied the chain. */
 const END = `-A ${CHAINS.published} -m comment --comment "${COMMENTS.end}" -j RETURN`;
+const INVALID = "-m conntrack --ctstate INVALID";
 const TO_PUBLISHED = `-m conntrack --ctstate DNAT -j ${CHAINS.published}`;
 
 /**
@@ -23,10 +24,14 @@ const TO_PUBLISHED = `-m conntrack --ctstate DNAT -j ${CHAINS.published}`;
 export function openingLines(
   lines: readonly string[],
   family: Family,
-  { addresses, adminChain, comment }: FirewallNeeds,
+  { addresses, adminChain, comment, dropsInvalid = false }: FirewallNeeds,
 ): string[] {
   const own = addressesOfFamily(addresses, family);
   if (own.length === 0) return [];
+  const invalid = own.map((ip) => invalidOf(ip, comment));
+  const droppedBefore = lines.filter((line) =>
+    isInvalid(line) && own.some((ip) => hostIn(line) === hostOf(ip))
+  );
   const published = publishedIn(lines).filter(({ host }) => own.some((ip) => hostOf(ip) === host));
   const isPublished = (ip: Ip) =>
     published.some(({ host, line }) => host === hostOf(ip) && commentIn(line) === comment);
@@ -36,6 +41,10 @@ export function openingLines(
       chain,
     ) => `-N ${chain}`),
     ...frameLines(lines, adminChain),
+    ...droppedBefore.filter((line) => !dropsInvalid || !invalid.includes(line)).map(deletion),
+    // Before the rule that lets all packets of the address pass, which may be there already.
+    ...(dropsInvalid ? invalid.filter((rule) => !droppedBefore.includes(rule)) : [])
+      .map((rule) => insertion(rule, invalidPosition(lines, adminChain))),
     ...own.flatMap(pairOf).filter((rule) => !lines.includes(rule)),
     // An address has one owner: what remains of a former one goes.
     ...published.filter(({ line }) => commentIn(line) !== comment).map(({ line }) => deletion(line)),
@@ -79,7 +88,10 @@ export function closingLines(
   const others = new Set(published.filter((rule) => !own.includes(rule)).map(({ host }) => host));
   const hosts = [...addressesOfFamily(addresses, family).map(hostOf), ...own.map(({ host }) => host)];
   const pairs = new Set(hosts.filter((host) => !others.has(host)).flatMap(pairOfHost));
-  const gone = [...lines.filter((line) => pairs.has(line)), ...own.map(({ line }) => line)].map(deletion);
+  const gone = [
+    ...lines.filter((line) => pairs.has(line) || (isInvalid(line) && isOwn(commentIn(line)))),
+    ...own.map(({ line }) => line),
+  ].map(deletion);
   if (!hasChain(lines, CHAINS.published) || others.size > 0) return gone;
   const jump = `-A ${CHAINS.forward} ${TO_PUBLISHED}`;
   const frame = lines.filter((line) => line === END || isSameRule(line, jump));
@@ -96,7 +108,7 @@ export function closingLines(
 export function checkOpening(
   lines: readonly string[],
   family: Family,
-  { addresses, adminChain }: FirewallNeeds,
+  { addresses, adminChain, comment, dropsInvalid = false }: FirewallNeeds,
 ): void {
   const own = addressesOfFamily(addresses, family);
   if (own.length === 0) return;
@@ -111,6 +123,14 @@ export function checkOpening(
   }
   for (const rule of own.flatMap(pairOf)) {
     if (!lines.includes(rule)) throw wrong(`the rule "${rule}" of IPv${family} is not there any more`);
+  }
+  for (const ip of dropsInvalid ? own : []) {
+    const dropped = lines.indexOf(invalidOf(ip, comment));
+    const accepted = pairOf(ip).map((rule) => lines.indexOf(rule));
+    if (dropped >= 0 && accepted.every((at) => dropped < at)) continue;
+    throw wrong(
+      `the chain ${CHAINS.forward} of IPv${family} lets invalid packets of ${formatIp(ip)} pass`,
+    );
   }
   if (!hasChain(lines, CHAINS.published)) return;
   if (!lines.includes(END)) throw wrong(`the chain ${CHAINS.published} of IPv${family} was emptied`);
@@ -137,8 +157,33 @@ function isSameRule(line: string, rule: string): boolean {
 function publishedIn(lines: readonly string[]): { readonly line: string; readonly host: string }[] {
   return lines.filter((line) => line.startsWith(`-A ${CHAINS.published} -d `)).map((line) => ({
     line,
-    host: line.split(" ")[3] ?? "",
+    host: hostIn(line),
   }));
+}
+
+/** Behind the jumps, as they are once they have been made. */
+function invalidPosition(lines: readonly string[], adminChain: string): number {
+  const jumps = [`-j ${adminChain}`, TO_PUBLISHED].map((rule) => positionOf(lines, CHAINS.forward, rule));
+  return Math.max(...jumps, jumps.length) + 1;
+}
+
+/** The rule that drops packets without a known connection: nothing would give them the address of this host. */
+function invalidOf(ip: Ip, comment: string): string {
+  return `-A ${CHAINS.forward} -s ${hostOf(ip)} ${INVALID} -m comment --comment ${quote(comment)} -j DROP`;
+}
+
+function isInvalid(line: string): boolean {
+  return line.startsWith(`-A ${CHAINS.forward} -s `) && line.includes(` ${INVALID} `) &&
+    line.endsWith(" -j DROP");
+}
+
+/** The address that a rule is for. */
+function hostIn(line: string): string {
+  return line.split(" ")[3] ?? "";
+}
+
+function insertion(rule: string, position: number): string {
+  return rule.replace(`-A ${CHAINS.forward}`, `-I ${CHAINS.forward} ${position}`);
 }
 
 function pairOf(ip: Ip): string[] {

@@ -30,6 +30,8 @@ export interface FirewallNeeds {
   readonly addresses: readonly Ip[];
   readonly adminChain: string;
   readonly isolation: Isolation | undefined;
+  /** Whether its packets that belong to no known connection, and that nothing masquerades therefore, are not forwarded. */
+  readonly dropsInvalid?: boolean | undefined;
 }
 
 /** Which rules are to go. */

@@ -3,7 +3,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { all } from "./all.ts";
 import type { FirewallBackend } from "./firewall_config.ts";
 import { checkOpening, closingLines, openingLines } from "./firewall_iptables.ts";
-import { addToTable, checkTable, joinInTable, tableDevices } from "./firewall_table.ts";
+import { addToTable, checkTable, joinInTable, passInvalid, tableDevices } from "./firewall_table.ts";
 import type { FirewallNeeds, FirewallRemoval } from "./firewall_needs.ts";
 import {
   checkForwardChains,
@@ -33,6 +33,8 @@ export interface RuleOptions {
 export interface RuleRemoval extends FirewallRemoval {
   /** Whether an interface of the host is one of the attachment. Without it all rules for isolation stay. */
   readonly isOwnLink?: ((link: { readonly name: string; readonly alias: string }) => boolean) | undefined;
+  /** Whether there may be rules of nftables against packets without a known connection. @default {false} */
+  readonly dropsInvalid?: boolean | undefined;
 }
 
 /**
@@ -141,6 +143,7 @@ export async function removeRules(host: Host, removal: RuleRemoval): Promise<voi
       })
     ),
     closeForwardChains(host, removal),
+    ...(removal.dropsInvalid ? [passInvalid(host, removal.isOwn)] : []),
     ...(isOwnLink === undefined ? [] : [
       tableDevices(host).then((devices) => {
         for (const device of devices) isolated.add(device);

@@ -1,4 +1,6 @@
-import { CHAINS, type FirewallNeeds, type Isolation } from "./firewall_needs.ts";
+import { formatIp } from "../cni/address.ts";
+import { FAMILIES } from "../cni/default_route.ts";
+import { addressesOfFamily, CHAINS, type FirewallNeeds, type Isolation } from "./firewall_needs.ts";
 import type { Host } from "./host.ts";
 import { wrong } from "./link_check.ts";
 import { changeNft, listCommented, listNft, type NftRule } from "./nft.ts";
@@ -7,6 +9,13 @@ import { changeNft, listCommented, listNft, type NftRule } from "./nft.ts";
 const TABLE = "inet podwire_firewall";
 const SCOPE = `table ${TABLE}` as const;
 const { stage1, stage2 } = CHAINS;
+
+/** What the table does for an attachment. */
+type TableNeeds = Pick<FirewallNeeds, "adminChain" | "isolation" | "comment" | "addresses" | "dropsInvalid">;
+
+/** The chains of the addresses whose packets need a known connection. */
+const INVALID = { 4: "invalid4", 6: "invalid6" } as const;
+const INVALID_CHAINS: readonly string[] = Object.values(INVALID);
 
 /** A rule of the table, found again by its comment. */
 interface TableRule {
@@ -23,12 +32,16 @@ interface TableRule {
  */
 export async function addToTable(
   host: Host,
-  needs: Pick<FirewallNeeds, "adminChain" | "isolation">,
+  needs: TableNeeds,
 ): Promise<boolean> {
   return await changeNft(host, SCOPE, (rules) => {
     const missing = rulesOf(needs).filter((rule) => !isAmong(rules, rule));
     if (missing.length === 0) return [];
-    const chains = [needs.adminChain, ...(needs.isolation === undefined ? [] : [stage1, stage2])];
+    const chains = [
+      needs.adminChain,
+      ...(needs.isolation === undefined ? [] : [stage1, stage2]),
+      ...(needs.dropsInvalid ? INVALID_CHAINS : []),
+    ];
     return [
       `add table ${TABLE}`,
       ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
@@ -47,7 +60,7 @@ export async function addToTable(
  */
 export async function checkTable(
   host: Host,
-  needs: Pick<FirewallNeeds, "adminChain" | "isolation">,
+  needs: TableNeeds,
 ): Promise<void> {
   const rules = await listNft(host, SCOPE) ?? [];
   const missing = rulesOf(needs).find((rule) => !isAmong(rules, rule));
@@ -92,9 +105,45 @@ const TO_STAGE_1: TableRule = {
 };
 
 /** The rules in the order in which they are needed: connections to published ports are for everybody. */
-function rulesOf({ adminChain, isolation }: Pick<FirewallNeeds, "adminChain" | "isolation">): TableRule[] {
+function rulesOf({ adminChain, isolation, ...needs }: TableNeeds): TableRule[] {
   const admin = { chain: "forward", comment: `administrator: ${adminChain}`, what: `jump ${adminChain}` };
-  return isolation === undefined ? [admin] : [admin, TO_STAGE_1, ...isolatingRules(isolation)];
+  const isolating = isolation === undefined ? [] : [TO_STAGE_1, ...isolatingRules(isolation)];
+  return [admin, ...isolating, ...(needs.dropsInvalid ? invalidRules(needs) : [])];
+}
+
+/** Packets without a known connection: nothing would give them the address of this host. */
+function invalidRules({ comment, addresses }: Pick<TableNeeds, "comment" | "addresses">): TableRule[] {
+  return FAMILIES.flatMap((family) => {
+    const own = addressesOfFamily(addresses, family).map(formatIp);
+    if (own.length === 0) return [];
+    const chain = INVALID[family];
+    const source = `${family === 4 ? "ip" : "ip6"} saddr { ${own.join(", ")} }`;
+    return [
+      { chain: "forward", comment: chain, what: `ct state invalid jump ${chain}` },
+      { chain, comment, what: `${source} drop` },
+    ];
+  });
+}
+
+/** Removes the rules of attachments that drop packets without a known connection, and without the last of them their chains. */
+export async function passInvalid(host: Host, isOwn: (comment: string) => boolean): Promise<void> {
+  const mayGo = ({ chain, comment = "" }: Pick<NftRule, "chain" | "comment">) =>
+    INVALID_CHAINS.includes(chain) && isOwn(comment);
+  if (!(await listCommented(host, SCOPE)).some(mayGo)) return;
+  await changeNft(host, SCOPE, (now) => {
+    const gone = now.filter(mayGo);
+    const left = now.filter((rule) => INVALID_CHAINS.includes(rule.chain) && !gone.includes(rule));
+    const unused = INVALID_CHAINS.filter((name) => !left.some(({ chain }) => chain === name));
+    const jumps = now.filter(({ chain, comment = "" }) => chain === "forward" && unused.includes(comment));
+    return [
+      ...[...gone, ...jumps].map(({ chain, handle }) => `delete rule ${TABLE} ${chain} handle ${handle}`),
+      // One of them may not be there: what is added first can be deleted in any case.
+      ...(gone.length === 0 ? [] : unused.flatMap((chain) => [
+        `add chain ${TABLE} ${chain}`,
+        `delete chain ${TABLE} ${chain}`,
+      ])),
+    ];
+  });
 }
 
 function isolatingRules({ bridge, isWithin }: Isolation): TableRule[] {

@@ -24,8 +24,7 @@ export async function checkHost(
 ): Promise<void> {
   const closed = await findForwardingOff(hostOf(request), forwarded);
   if (closed !== undefined) throw wrong(closed);
-  if (!ipMasq) return;
-  const addresses = ownAddresses(attachment);
+  const addresses = ownAddresses(attachment).filter(({ ip }) => ipMasq.includes(ip.family));
   const problem = await findMasqueradeProblem(hostOf(request), tagged(request), addresses, { backend });
   if (problem !== undefined) throw wrong(problem);
 }

@@ -29,10 +29,8 @@ export async function repairHost(
   if (closed !== undefined) {
     batch.after(() => batch.once(`forward ${families}`, () => forward(hostOf(request), forwarded)));
   }
-  const addresses = ownAddresses(attachment);
-  const problem = ipMasq
-    ? await findMasqueradeProblem(host, tagged(request), addresses, { backend })
-    : undefined;
+  const addresses = ownAddresses(attachment).filter(({ ip }) => ipMasq.includes(ip.family));
+  const problem = await findMasqueradeProblem(host, tagged(request), addresses, { backend });
   if (problem !== undefined) await addMasquerade(host, tagged(request), addresses, { backend });
   return [closed, problem].filter((one) => one !== undefined);
 }

@@ -57,7 +57,9 @@ export async function freeLeftovers(
   const plugins = pluginsIn(attachment.config);
   await attempt(report, "its interfaces", () => freeLinks(attachment, host, dryRun, report));
   await attempt(report, "its device of the host", () => freeDevice(attachment, host, dryRun, report));
-  if (plugins.some(({ ipMasq }) => ipMasq === true)) {
+  const mayMasquerade = ({ ipMasq, ipMasqIPv4, ipMasqIPv6 }: JsonObject) =>
+    [ipMasq, ipMasqIPv4, ipMasqIPv6].includes(true);
+  if (plugins.some(mayMasquerade)) {
     await attempt(report, "its masquerading rules", async () => {
       if (!dryRun) await removeMasquerade(host, attachment, keptAddresses(attachment, plugins, host));
       report.freed.push("its masquerading rules");
@@ -153,7 +155,11 @@ async function freeIfbs(
 /** Before the addresses are free: the rules of an address without a tag may be those of its next owner then. */
 async function freeFirewall(attachment: AbandonedAttachment, host: Host): Promise<void> {
   const tag = await attachmentTag(attachment);
-  await removeRules(host, { isOwn: (comment) => comment.startsWith(tag), addresses: ipsOf(attachment) });
+  await removeRules(host, {
+    isOwn: (comment) => comment.startsWith(tag),
+    addresses: ipsOf(attachment),
+    dropsInvalid: true,
+  });
 }
 
 async function freePorts(attachment: AbandonedAttachment, host: Host): Promise<void> {

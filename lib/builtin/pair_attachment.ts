@@ -75,10 +75,11 @@ export function layer3Result(
 export async function masqueradeUndone(
   request: PluginRequest,
   { ipMasq, ipMasqBackend: backend }: PairTeardown,
-  addresses: readonly Cidr[],
+  given: readonly Cidr[],
   undo: Undo,
 ): Promise<void> {
-  if (!ipMasq) return;
+  const addresses = given.filter(({ ip }) => ipMasq.includes(ip.family));
+  if (addresses.length === 0) return;
   const isOther = (ip: Ip) => !addresses.some((address) => compareIp(address.ip, ip) === 0);
   undo.push(
     "the masquerading",
@@ -100,7 +101,7 @@ export async function detachPair(
 ): Promise<void> {
   const host = hostOf(request);
   const addresses = recordedAddresses(request);
-  const hasRules = ipMasq && ipamType !== "";
+  const hasRules = ipMasq.length > 0 && ipamType !== "";
   const isUnknown = hasRules && addresses.length === 0;
   const addressesBefore = isUnknown ? await addressesIn(request.netns, host) : undefined;
   await freeThroughLink(request, ipamType);
@@ -124,7 +125,7 @@ export async function pairStatus(
 ): Promise<void> {
   if (ipamType === "") return;
   await request.delegate(ipamType, request.config, "STATUS");
-  if (ipMasq) await requireMasquerade(hostOf(request), { backend: ipMasqBackend });
+  if (ipMasq.length > 0) await requireMasquerade(hostOf(request), { backend: ipMasqBackend });
 }
 
 /** Removes what belongs to no valid attachment: pairs, rules, and the addresses last, as {@linkcode detachPair} does. */
@@ -140,7 +141,7 @@ export async function collectPairs(
     request.log(`${request.config.type}: removed ${name}, which no attachment holds`);
     await removeLink(kernel, name, host);
   }
-  if (ipMasq && ipamType !== "") {
+  if (ipMasq.length > 0 && ipamType !== "") {
     const isStale = staleAddresses(request.name, request.config, valid);
     await collectMasquerade(host, request.name, valid, isStale);
   }

@@ -1,3 +1,4 @@
+import { FAMILIES, type Family } from "../cni/default_route.ts";
 import { isArray, type JsonObject } from "../cni/json.ts";
 import type { Dns } from "../cni/result.ts";
 import {
@@ -21,13 +22,19 @@ import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
 export interface PairTeardown {
   /** Empty if there are no addresses. */
   readonly ipamType: string;
-  readonly ipMasq: boolean;
+  /** The families whose packets are masqueraded. */
+  readonly ipMasq: readonly Family[];
   /** Undefined also if the configuration has another word for it. */
   readonly ipMasqBackend: MasqueradeBackend | undefined;
 }
 
 /** The members of {@linkcode PairTeardown}. */
-export const PAIR_TEARDOWN = { ipMasq: FLAG, ipam: section({ type: TEXT }) };
+export const PAIR_TEARDOWN = {
+  ipMasq: FLAG,
+  ipMasqIPv4: lenient(FLAG),
+  ipMasqIPv6: lenient(FLAG),
+  ipam: section({ type: TEXT }),
+};
 
 /** Settings of the resolver that the runtime asks for, in the words of the capability `dns`; undefined if there are none. */
 const RUNTIME_DNS: Shape<Dns | undefined> = mapped(
@@ -49,6 +56,8 @@ export const PAIR_RUNTIME = { dns: RUNTIME_DNS };
 
 /** The members that are not needed then. */
 export const PAIR_MEMBERS = {
+  ipMasqIPv4: FLAG,
+  ipMasqIPv6: FLAG,
   ipMasqBackend: nonEmpty((name, path) => oneOf(MASQUERADE_BACKENDS).read(name, path)),
   mtu: orNull(integer(0, 65_535)),
   dns: ownDns(),
@@ -64,6 +73,20 @@ function ownDns(): Shape<Dns | undefined> {
   });
 }
 
+/** The members that say what is masqueraded: that of a family wins over that of both. */
+interface MasqueradeMembers {
+  readonly ipMasq?: boolean | undefined;
+  readonly ipMasqIPv4?: boolean | undefined;
+  readonly ipMasqIPv6?: boolean | undefined;
+}
+
+/** Returns the families whose packets are masqueraded. */
+export function masqueradedFamilies(
+  { ipMasq = false, ipMasqIPv4 = ipMasq, ipMasqIPv6 = ipMasq }: MasqueradeMembers,
+): readonly Family[] {
+  return FAMILIES.filter((family) => family === 4 ? ipMasqIPv4 : ipMasqIPv6);
+}
+
 const TEARDOWN = openObjectOf({}, PAIR_TEARDOWN);
 
 /**
@@ -72,9 +95,9 @@ const TEARDOWN = openObjectOf({}, PAIR_TEARDOWN);
  * @throws {CniError} With the code 7.
  */
 export function readPairTeardown(config: JsonObject): PairTeardown {
-  const { ipMasq = false, ipam } = readConfig(TEARDOWN, config);
+  const { ipam, ...masquerade } = readConfig(TEARDOWN, config);
   return {
-    ipMasq,
+    ipMasq: masqueradedFamilies(masquerade),
     ipMasqBackend: MASQUERADE_BACKENDS.find((backend) => backend === config.ipMasqBackend),
     ipamType: ipam?.type ?? "",
   };

@@ -3,7 +3,13 @@ import type { JsonObject } from "../cni/json.ts";
 import type { Dns } from "../cni/result.ts";
 import { openObjectOf } from "../cni/shape.ts";
 import { readConfig, section } from "./config_shape.ts";
-import { PAIR_MEMBERS, PAIR_RUNTIME, PAIR_TEARDOWN, type PairTeardown } from "./pair_config.ts";
+import {
+  masqueradedFamilies,
+  PAIR_MEMBERS,
+  PAIR_RUNTIME,
+  PAIR_TEARDOWN,
+  type PairTeardown,
+} from "./pair_config.ts";
 
 /** Configuration of the ptp plugin. */
 export interface PtpConfig extends PairTeardown {
@@ -25,7 +31,7 @@ const CONFIG = openObjectOf({}, {
  * @throws {CniError} With the code 7.
  */
 export function readPtpConfig(config: JsonObject): PtpConfig {
-  const { ipMasq = false, ipMasqBackend, mtu, dns, ipam, runtimeConfig } = readConfig(CONFIG, config);
+  const { ipMasqBackend, mtu, dns, ipam, runtimeConfig, ...read } = readConfig(CONFIG, config);
   const ipamType = ipam?.type ?? "";
   if (ipamType === "") {
     throw new CniError(
@@ -36,5 +42,6 @@ export function readPtpConfig(config: JsonObject): PtpConfig {
       },
     );
   }
+  const ipMasq = masqueradedFamilies(read);
   return { ipMasq, ipMasqBackend, mtu: mtu ?? 0, dns: runtimeConfig?.dns ?? dns, ipamType };
 }

@@ -72,7 +72,7 @@ export function embeddedNetwork(
         ...(masquerade === undefined ? {} : { backend: masquerade }),
         capabilities: { portMappings: true },
       },
-      { type: "firewall", ...builtin, ingressPolicy: "same-bridge" },
+      { type: "firewall", ...builtin, ingressPolicy: "same-bridge", dropInvalid: true },
     ],
   }));
 }

@@ -30,13 +30,13 @@ function interfacePlugin(plan: NetworkPlan): JsonObject {
   const { driver, options, mtu, vlan, internal, ipam } = plan;
   const size = mtu === undefined ? {} : { mtu };
   const capabilities = { capabilities: ipam === "host-local" ? { ips: true, mac: true } : { mac: true } };
-  const masquerade = ipam === "host-local" && !internal && options.masquerade !== "false";
+  const masquerade = masqueradeOf(options.masquerade, ipam === "host-local" && !internal);
   switch (driver) {
     case "bridge":
       return {
         type: "bridge",
         bridge: options.bridge ?? bridgeOf(plan.name, vlan),
-        ...(ipam === "host-local" ? { isGateway: true, ipMasq: masquerade } : {}),
+        ...(ipam === "host-local" ? { isGateway: true, ...masquerade } : {}),
         hairpinMode: options.hairpin !== "false",
         ...(options.isolated === "true" ? { portIsolation: true } : {}),
         // A bridge that was there before is not this network's to remove.
@@ -46,7 +46,7 @@ function interfacePlugin(plan: NetworkPlan): JsonObject {
         ...capabilities,
       };
     case "ptp":
-      return { type: "ptp", ipMasq: masquerade, ...size, capabilities: { ips: true } };
+      return { type: "ptp", ...masquerade, ...size, capabilities: { ips: true } };
     case "macvlan":
     case "ipvlan":
       return {
@@ -58,6 +58,12 @@ function interfacePlugin(plan: NetworkPlan): JsonObject {
         capabilities: driver === "ipvlan" ? { ips: true } : capabilities.capabilities,
       };
   }
+}
+
+function masqueradeOf(option = "true", isPossible: boolean): JsonObject {
+  const ipMasq = isPossible && option !== "false";
+  if (!ipMasq || option === "true") return { ipMasq };
+  return option === "ipv4" ? { ipMasq, ipMasqIPv6: false } : { ipMasq, ipMasqIPv4: false };
 }
 
 const HOST_NAME = { option: "host-name", fromArg: "K8S_POD_NAME" };
@@ -93,6 +99,12 @@ function dnsOf({ dns }: NetworkPlan): JsonObject {
   return dns.length === 0 ? {} : { dns: { nameservers: [...dns] } };
 }
 
-function firewall({ isolate }: NetworkPlan): JsonObject {
-  return { type: "firewall", ...(isolate ? { ingressPolicy: "same-bridge" } : {}) };
+function firewall({ isolate, ipam, internal, options }: NetworkPlan): JsonObject {
+  const { ipMasq } = masqueradeOf(options.masquerade, ipam === "host-local" && !internal);
+  return {
+    type: "firewall",
+    ...(isolate ? { ingressPolicy: "same-bridge" } : {}),
+    // What nothing masquerades must not leave with the address of a container.
+    ...(ipMasq ? { dropInvalid: true } : {}),
+  };
 }

@@ -68,8 +68,8 @@ const IPAM: DriverOption = {
   values: ["host-local", "dhcp", "none"],
 };
 const MASQUERADE: DriverOption = {
-  help: "whether packets to other networks have the address of the host (default true)",
-  values: YES_OR_NO,
+  help: "whether packets to other networks have the address of the host, or of which family (default true)",
+  values: [...YES_OR_NO, "ipv4", "ipv6"],
 };
 const PARENT: DriverOption = { help: "the interface of the host (default that of the default route)" };
 

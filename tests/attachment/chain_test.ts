@@ -150,7 +150,7 @@ Deno.test("D22 a result of ADD that cannot be converted fails CHECK with that re
   assertEquals(await world.plugins.verbs(), []);
 });
 
-Deno.test("D31 D35 DEL runs the plugins in reverse order, from 0.4.0 on each with the final result", async () => {
+Deno.test("D31 D35 U32 DEL runs the plugins in reverse order, from 0.4.0 on each with the final result", async () => {
   await using world = await NetworkWorld.make();
   const plugins = await Promise.all(["a", "b"].map((type) => world.plugins.install(type)));
   await delChain(world.runner, listOf(["a", "b"]), TARGET, RESULT, calm);

@@ -3,7 +3,7 @@ import { isAbsurd, isSameLimit, rateLimit, uncutLimit } from "../../lib/builtin/
 
 const ENGINES = 2 ** 31 - 1;
 
-Deno.test("a rate in bits is one in bytes, and what may wait is the burst and what the latency allows", () => {
+Deno.test("U50 a rate in bits is one in bytes, and what may wait is the burst and what the latency allows", () => {
   const bandwidth = { rate: 8_000_000, burst: 800_000 };
   assertEquals(rateLimit(bandwidth, 25, 1500), { rate: 1_000_000, burst: 100_000, limit: 125_000 });
   assertEquals(rateLimit(bandwidth, 100, 1500).limit, 200_000);

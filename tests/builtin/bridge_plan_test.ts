@@ -23,7 +23,7 @@ Deno.test("the configuration has the defaults of the reference plugin", () => {
     "cni0",
     0,
     false,
-    false,
+    [],
     "",
   ]);
   assertEquals([config.dns, config.mac, config.ipMasqBackend], [undefined, "", undefined]);
@@ -128,7 +128,7 @@ Deno.test("a default route of the IPAM plugin stays", () => {
   assertEquals(plan.routes, routes);
 });
 
-Deno.test("addresses are usable immediately, and routes use the gateway of their family", () => {
+Deno.test("U79 addresses are usable immediately, and routes use the gateway of their family", () => {
   const ipam = result({
     ips: [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }, { address: "fd00::2/64", gateway: "fd00::1" }, {
       address: "10.3.0.0/31",
@@ -152,7 +152,11 @@ Deno.test("addresses are usable immediately, and routes use the gateway of their
 
 Deno.test("IPv6 is enabled only if it is used", () => {
   const names = (...texts: string[]) => containerSysctls("eth0.5", cidrs(...texts)).map(({ name }) => name);
-  assertEquals(names("10.1.0.2/24"), ["net/ipv6/conf/eth0.5/accept_dad", "net/ipv4/conf/eth0.5/arp_notify"]);
+  assertEquals(names("10.1.0.2/24"), [
+    "net/ipv6/conf/eth0.5/accept_ra",
+    "net/ipv6/conf/eth0.5/accept_dad",
+    "net/ipv4/conf/eth0.5/arp_notify",
+  ]);
   assertEquals(names("fd00::2/64").includes("net/ipv6/conf/eth0.5/disable_ipv6"), true);
   assertEquals(forwardingSysctls(cidrs("10.1.0.1/24")).map(({ name }) => name), ["net/ipv4/ip_forward"]);
   assertEquals(forwardingSysctls(cidrs("fd00::1/64")).map(({ name }) => name), [
@@ -180,6 +184,12 @@ Deno.test("the bridge gets its missing addresses, and loses one only with forceA
     "address delete 10.9.0.1/24 dev cni0",
     "address replace 10.1.0.1/24 broadcast + dev cni0",
   ]);
+  const device = { device: "cni0", forceAddress: false, ports: 2 };
+  assertThrows(
+    () => bridgeAddressOperations(device, cidrs("10.9.0.1/24"), cidrs("10.1.0.1/24")),
+    Error,
+    "different from 10.1.0.1/24: 10.9.0.1/24, and 2 other ports",
+  );
   // IPv6 networks can coexist unless they overlap.
   assertEquals(lines(false, ["fd01::1/64"], "fd00::1/64"), ["address replace fd00::1/64 nodad dev cni0"]);
   assertThrows(() => lines(false, ["fd00::5/48"], "fd00::1/64"), Error, "different from fd00::1/64");

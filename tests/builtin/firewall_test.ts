@@ -152,7 +152,7 @@ Deno.test("an ADD of the firewall that fails takes the addresses out of the zone
   assertEquals(addresses, ["addSource 10.1.0.2/32", "addSource fd00::2/128", "removeSource 10.1.0.2/32"]);
 });
 
-Deno.test("a caller that may not use firewalld gets rules of its own, and the permission is named if firewalld was requested", async () => {
+Deno.test("U39 a caller that may not use firewalld gets rules of its own, and the permission is named if firewalld was requested", async () => {
   const denied = firewalld({
     addSource: refused("Not Authorized(polkit): org.fedoraproject.FirewallD1.config"),
     querySource: refused("Access denied"),

@@ -20,7 +20,7 @@ async function start(ipam: Ipam, name: string, more = {}): Promise<{ id: string;
 }
 
 Deno.test(
-  "with sticky each sandbox keeps its address over 20 restarts in any order, as do new ones between them",
+  "U18 with sticky each sandbox keeps its address over 20 restarts in any order, as do new ones between them",
   withIpam({ ...STICKY, subnet: "10.1.2.0/26" }, async (ipam) => {
     const names = Array.from({ length: 20 }, (_, at) => `web-${at}`);
     const first = new Map<string, string>();
@@ -47,7 +47,7 @@ Deno.test(
 );
 
 Deno.test(
-  "with sticky the address of another sandbox is given out only when nothing else is free, that of the longest stopped one first",
+  "U18 with sticky the address of another sandbox is given out only when nothing else is free, that of the longest stopped one first",
   withIpam(STICKY, async (ipam) => {
     const started: { name: string; id: string; address: string }[] = [];
     for (const name of ["a", "b", "c", "d", "e"]) started.push({ name, ...await start(ipam, name) });
@@ -189,7 +189,7 @@ Deno.test(
 );
 
 Deno.test(
-  "an excluded address, network or range is given to no container, not even on request",
+  "U20 an excluded address, network or range is given to no container, not even on request",
   withIpam(
     { subnet: "10.1.2.0/27", exclude: ["10.1.2.2", "10.1.2.8/29", "10.1.2.16-10.1.2.28"] },
     async (ipam) => {

@@ -44,7 +44,7 @@ Deno.test(
 );
 
 Deno.test(
-  "addresses are used in turn, and a freed one is used again last",
+  "U22 addresses are used in turn, and a freed one is used again last",
   withIpam({ subnet: "10.1.2.0/29" }, async (ipam) => {
     for (const [id, address] of [["a", "10.1.2.2/29"], ["b", "10.1.2.3/29"], ["c", "10.1.2.4/29"]] as const) {
       assertEquals(await ipam.add({ id }), [address]);
@@ -110,7 +110,7 @@ Deno.test(
 );
 
 Deno.test(
-  "GC frees addresses that no attachment holds, also an empty file of a crash",
+  "U16 GC frees addresses that no attachment holds, also an empty file of a crash",
   withIpam(BOTH, async (ipam) => {
     for (const id of ["a", "b", "c"]) await ipam.add({ id });
     await Deno.writeTextFile(ipam.path("10.1.2.99"), "");
@@ -190,7 +190,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a second ADD of the same attachment is refused, and the first keeps its address",
+  "U15 a second ADD of the same attachment is refused, and the first keeps its address",
   withIpam(SUBNET, async (ipam) => {
     await ipam.add();
     assertStringIncludes((await ipam.refusal("ADD")).msg, "10.1.2.2 has been allocated to c1");

@@ -50,7 +50,7 @@ Deno.test("the order of requests stays, by the first one of a range", () => {
   ]);
 });
 
-Deno.test("the same port twice is one, also as a wildcard of one family", () => {
+Deno.test("U33 the same port twice is one, also as a wildcard of one family", () => {
   assertEquals(merged("80:80", "80:80", "0.0.0.0@80:80", "::@80:80"), ["80/tcp to 80"]);
   assertEquals(merged("0.0.0.0@80:80", "::@80:80"), ["0.0.0.0:80/tcp to 80", "[::]:80/tcp to 80"]);
 });

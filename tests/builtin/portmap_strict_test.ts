@@ -34,7 +34,7 @@ async function publish(strict: "yes" | "no" | undefined) {
   return { msg, details, others: scripted.commands.filter((command) => !command.startsWith("busctl")) };
 }
 
-Deno.test("a port that firewalld would not let through is refused before any rule is read, with the command for it", async () => {
+Deno.test("U42 a port that firewalld would not let through is refused before any rule is read, with the command for it", async () => {
   const { msg, details, others } = await publish("yes");
   assertStringIncludes(msg, "firewalld has StrictForwardPorts=yes");
   assertStringIncludes(details, "firewall-cmd --add-forward-port=");

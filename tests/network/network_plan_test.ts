@@ -18,7 +18,7 @@ function pluginsOf(request: Partial<NetworkRequest>) {
 const problem = (request: Partial<NetworkRequest>) =>
   assertThrows(() => planNetwork({ name: "web", ...request }), NetworkProblem).message;
 
-Deno.test("each wrong member of a request is named, with the reason", () => {
+Deno.test("U57 each wrong member of a request is named, with the reason", () => {
   const cases: readonly (readonly [Partial<NetworkRequest>, string])[] = [
     [{ name: "" }, 'name: "": missing network name:'],
     [{ name: "a b" }, 'name: "a b": invalid characters found in network name'],
@@ -94,7 +94,7 @@ Deno.test("each wrong member of a request is named, with the reason", () => {
   for (const [request, message] of cases) assertEquals(problem(request), message);
 });
 
-Deno.test("what is missing is chosen: IPv4 unless a subnet is given, IPv6 if it is wanted and not given", () => {
+Deno.test("U86 what is missing is chosen: IPv4 unless a subnet is given, IPv6 if it is wanted and not given", () => {
   const chosen = (request: Partial<NetworkRequest>) => planNetwork({ name: "web", ...request }).chosen;
   assertEquals(chosen({}), [4]);
   assertEquals(chosen({ ipv6: true }), [4, 6]);
@@ -153,11 +153,11 @@ Deno.test("a bridge network gives addresses, publishes ports, masquerades, and i
       dns: { nameservers: ["10.1.0.53"] },
     },
     { type: "portmap", capabilities: { portMappings: true } },
-    { type: "firewall", ingressPolicy: "same-bridge" },
+    { type: "firewall", ingressPolicy: "same-bridge", dropInvalid: true },
   ]);
 });
 
-Deno.test("an internal network has no default route, no masquerading, and ports only if it is publishable", () => {
+Deno.test("U87 an internal network has no default route, no masquerading, and ports only if it is publishable", () => {
   const [bridge, ...others] = pluginsOf({ subnets: SUBNETS, internal: true });
   assertEquals(bridge?.ipMasq, false);
   assertEquals(bridge?.ipam, { type: "host-local", ranges: [[{ subnet: "10.1.0.0/24" }]] });
@@ -166,7 +166,7 @@ Deno.test("an internal network has no default route, no masquerading, and ports 
   assertEquals(publishable.map(({ type }) => type), ["bridge", "portmap", "firewall"]);
 });
 
-Deno.test("the other drivers have what they can do, and nothing else", () => {
+Deno.test("U64 the other drivers have what they can do, and nothing else", () => {
   const capabilities = { ips: true, mac: true };
   const ipam = {
     type: "host-local",
@@ -185,6 +185,17 @@ Deno.test("the other drivers have what they can do, and nothing else", () => {
     { type: "portmap", capabilities: { portMappings: true } },
     { type: "firewall" },
   ]);
+  const masquerade = (value: string) =>
+    pluginsOf({ driver: "ptp", subnets: SUBNETS, options: { masquerade: value } });
+  assertEquals(
+    masquerade("ipv4").map(({ ipMasq, ipMasqIPv6, dropInvalid }) => ({ ipMasq, ipMasqIPv6, dropInvalid })),
+    [
+      { ipMasq: true, ipMasqIPv6: false, dropInvalid: undefined },
+      { ipMasq: undefined, ipMasqIPv6: undefined, dropInvalid: undefined },
+      { ipMasq: undefined, ipMasqIPv6: undefined, dropInvalid: true },
+    ],
+  );
+  assertEquals(masquerade("ipv6")[0]?.ipMasqIPv4, false);
   assertEquals(pluginsOf({ driver: "macvlan", options: { ipam: "dhcp" } }), [
     {
       type: "macvlan",

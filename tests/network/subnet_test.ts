@@ -37,7 +37,7 @@ Deno.test("the subnets of a pool are all of it, each once, lowest first", () => 
   assertEquals([...subnetsIn(cidr("fd00::/64"), 64)].map(formatCidr), ["fd00::/64"]);
 });
 
-Deno.test("a wider route is only a warning; an equal or narrower one, and any network, is refused", () => {
+Deno.test("U82 a wider route is only a warning; an equal or narrower one, and any network, is refused", () => {
   const taken = ["10.0.0.0/8", "10.1.0.0/24", "10.1.0.128/25", "10.2.0.0/24"].map(route);
   const { refused, wider } = overlapsOf(cidr("10.1.0.0/24"), [...taken, network("10.1.0.0/16")]);
   assertEquals(refused.map(({ subnet }) => formatCidr(subnet)), [
@@ -48,7 +48,7 @@ Deno.test("a wider route is only a warning; an equal or narrower one, and any ne
   assertEquals(wider.map(({ subnet }) => formatCidr(subnet)), ["10.0.0.0/8"]);
 });
 
-Deno.test("the first free subnet is chosen, and one in a wider route only if there is no other", () => {
+Deno.test("U85 the first free subnet is chosen, and one in a wider route only if there is no other", () => {
   const [first] = IPV4_POOLS;
   assertEquals(first && formatCidr(chooseSubnet(IPV4_POOLS, [])), "10.210.0.0/24");
   const pools = [cidr("10.0.0.0/23"), cidr("10.1.0.0/24")];
@@ -65,7 +65,7 @@ Deno.test("the first free subnet is chosen, and one in a wider route only if the
   );
 });
 
-Deno.test("a random pool of IPv6 is a unique local /48", () => {
+Deno.test("U86 a random pool of IPv6 is a unique local /48", () => {
   const pool = randomIpv6Pool(new Uint8Array([1, 2, 3, 4, 5]));
   assertEquals(formatCidr(pool), "fd01:203:405::/48");
   assertEquals(formatCidr(chooseSubnet([pool], [])), "fd01:203:405::/64");

@@ -14,7 +14,8 @@ const SOURCES: readonly [string, readonly Component[], RuntimeOptions][] = [
 
 for (const [source, needs, options] of SOURCES) {
   Deno.test({
-    name: `the error about a wanted address that another sandbox has names the holder, plugins: ${source}`,
+    name:
+      `U17 the error about a wanted address that another sandbox has names the holder, plugins: ${source}`,
     ...need("root", "ip", ...needs),
     fn: async () => {
       await using world = await SandboxWorld.make();

@@ -95,7 +95,7 @@ const WORKING: Readonly<Record<string, BrokenHost>> = {
 };
 
 for (const [name, host] of Object.entries(WORKING)) {
-  onMachine(`the embedded network works on a machine ${name}`, async (machine) => {
+  onMachine(`U93 the embedded network works on a machine ${name}`, async (machine) => {
     const { world } = machine;
     if (host.breaks !== undefined) await world.sh(host.breaks);
     machine.files = host.files ?? ":";
@@ -143,7 +143,7 @@ const REFUSING: Readonly<Record<string, BrokenHost & { readonly says: string; re
 
 for (const [name, { breaks = ":", files = ":", says, status }] of Object.entries(REFUSING)) {
   onMachine(
-    `a pod is refused with the reason, and nothing changes, on a machine ${name}`,
+    `U93 a pod is refused with the reason, and nothing changes, on a machine ${name}`,
     async (machine) => {
       const { world } = machine;
       await world.sh(breaks);

@@ -232,7 +232,33 @@ const REFUSED: Readonly<Record<string, readonly [config: JsonObject, code: numbe
 };
 
 Deno.test({
-  name: "the bandwidth plugin refuses what it does not understand, names it, and changes nothing",
+  name:
+    "U52 without the module ifb a limit of what a container sends is refused by that name, and nothing is made",
+  ...need("root", "ip"),
+  fn: inWorld(async (world) => {
+    const pod = await Pod.make(world, "a");
+    const before = await pod.state();
+    const withoutIfb: RunCommand = async (request) => {
+      const text = `${request.args?.join(" ")} ${request.stdin}`;
+      if (!/\btype ifb\b/.test(text)) return await runCommand(request);
+      return { ...await runCommand({ program: "true" }), code: 2, stderr: "Error: Unknown device type.\n" };
+    };
+    const { code, document } = await OURS(pod.call("ADD", BOTH), withoutIfb);
+    assertEquals(code, 1);
+    assertEquals(
+      document.msg,
+      "Cannot limit what the container sends: this kernel has no interfaces of the kind ifb",
+    );
+    assertStringIncludes(document.details, "load the module ifb");
+    assertEquals(await pod.state(), before);
+    // What the container receives needs none.
+    assertDone(await OURS(pod.call("ADD", INGRESS), withoutIfb));
+    assertDone(await OURS(pod.call("DEL", INGRESS), withoutIfb));
+  }),
+});
+
+Deno.test({
+  name: "U51 the bandwidth plugin refuses what it does not understand, names it, and changes nothing",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const pod = await Pod.make(world, "a");
@@ -357,7 +383,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "the burst that container engines fill in is cut to a second of the rate, and one that is too small is named",
+    "U49 the burst that container engines fill in is cut to a second of the rate, and one that is too small is named",
   ...need("root", "ip", "cni-1.9.1"),
   fn: inWorld(async (world) => {
     const pod = await Pod.make(world, "a");

@@ -59,7 +59,7 @@ async function rate(from: string, to: string, address: string, bytes: number): P
 }
 
 Deno.test({
-  name: "a container sends and receives at the rates of its limits, within ten percent, in both families",
+  name: "U49 a container sends and receives at the rates of its limits, within ten percent, in both families",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const [host, pod] = [await world.netns("host"), await world.netns("pod")];

@@ -2,6 +2,8 @@
 // loss of a default route that a router advertises.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
+import type { RunCommand } from "../../lib/host/command.ts";
+import { runInside } from "../../lib/host/netns.ts";
 import { assertDone, type Call, callBinary, callBuiltin, resultOf } from "./builtin_call.ts";
 import { connects, inWorld, sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, need } from "./need.ts";
@@ -110,7 +112,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "macspoofchk: GC removes the rules of ports that are gone, and no others",
+  name: "U10 macspoofchk: GC removes the rules of ports that are gone, and no others",
   ...need("root", "ip", "nft"),
   fn: inWorld(async (world) => {
     const [a, b] = [await world.netns("a"), await world.netns("b")];
@@ -128,7 +130,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "enabledad: an address that another machine on the bridge has is refused, and one that is free is usable at once",
+    "U5 enabledad: an address that another machine on the bridge has is refused, and one that is free is usable at once",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const subnet = `${world.subnet6}::/64`;
@@ -172,5 +174,70 @@ Deno.test({
       assertEquals(document?.msg, 'interface "eth0" is up');
       assertDone(await callBuiltin("bridge", { ...call, config, verb: "DEL" }));
     }
+  }),
+});
+
+const MANY = 1_000;
+
+/** Rules of so many guarded ports, as an ADD makes them. */
+function manyGuarded(): string {
+  const lines = [
+    "add table bridge nat",
+    "add chain bridge nat PREROUTING { type filter hook prerouting priority -300 ; }",
+  ];
+  for (let at = 0; at < MANY; at++) {
+    const iface = `cni-br-iface-other${at}-eth0`;
+    const comment = `comment "macspoofchk-other${at}-eth0"`;
+    lines.push(
+      `add chain bridge nat ${iface}`,
+      `add chain bridge nat ${iface}-mac`,
+      `add rule bridge nat PREROUTING iifname "other${at}" jump ${iface} ${comment}`,
+      `add rule bridge nat ${iface} jump ${iface}-mac ${comment}`,
+      `add rule bridge nat ${iface}-mac ether saddr 02:00:00:00:00:01 return ${comment}`,
+      `add rule bridge nat ${iface}-mac drop ${comment}`,
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+Deno.test({
+  name:
+    "U10 macspoofchk: beside 1,000 guarded ports an ADD and a DEL start the same programs, and read no rule of their chains",
+  ...need("root", "ip", "nft"),
+  fn: inWorld(async (world) => {
+    const machine = await world.netns("machine");
+    const netns = await world.netns("a");
+    const asked: string[] = [];
+    const answers: string[] = [];
+    const run: RunCommand = async (request) => {
+      const outcome = await runInside(machine, request);
+      if (request.program === "nft") {
+        asked.push(`${request.args?.join(" ")}`);
+        answers.push(outcome.stdout);
+      }
+      return outcome;
+    };
+    const call = callOf(world, netns, "a");
+    const life = async () => {
+      for (const verb of ["ADD", "DEL"] as const) {
+        assertDone(await callBuiltin("bridge", { ...call, verb }, run));
+      }
+      return [asked.splice(0), answers.splice(0).join("")] as const;
+    };
+    // The first one makes the bridge and the chain.
+    await life();
+    const [alone] = await life();
+    const { code, stderr } = await runInside(machine, {
+      program: "nft",
+      args: ["-f", "-"],
+      stdin: manyGuarded(),
+    });
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
+    const [beside, shown] = await life();
+    assertEquals(beside, alone);
+    assertEquals(beside.filter((args) => /ruleset|list table/.test(args)), []);
+    // Of the others it sees how they are entered, no more.
+    assertEquals(shown.includes("02:00:00:00:00:01"), false);
+    assertEquals(shown.includes("other999"), true);
   }),
 });

@@ -206,7 +206,8 @@ Deno.test({
     assertEquals(reserved(world), [`${world.subnet4}.2`]);
     await done({ ...first, verb: "DEL" });
     await clean();
-    // The bridge has another address.
+    // The bridge has an address of another owner.
+    await sh(`ip addr flush dev ${world.bridge}; ip addr add 10.249.9.1/24 dev ${world.bridge}`);
     const elsewhere = { ...ipam, ranges: [[{ subnet: "10.249.7.0/24" }]] };
     assertStringIncludes(
       await failing({ ipam: elsewhere }),
@@ -236,7 +237,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: MAC address, MTU, hairpin, isolation and a requested address are set as requested",
+  name: "U14 bridge: MAC address, MTU, hairpin, isolation and a requested address are set as requested",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");

@@ -22,7 +22,8 @@ function configOf(world: World, addresses: readonly JsonObject[]): JsonObject {
 }
 
 Deno.test({
-  name: "the host reaches the next owner of an address at once, in both families (plugins#756, plugins#588)",
+  name:
+    "U6 the host reaches the next owner of an address at once, in both families (plugins#756, plugins#588)",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const ips = [`${world.subnet4}.7`, `${world.subnet6}::7`];
@@ -57,7 +58,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "the MAC address of the bridge stays while pods come and go, with IPv6 alone too (cni#285, plugins#60)",
+    "U14 the MAC address of the bridge stays while pods come and go, with IPv6 alone too (cni#285, plugins#60)",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const macOf = async () => JSON.parse(await sh(`ip -j link show dev ${world.bridge}`))[0].address;

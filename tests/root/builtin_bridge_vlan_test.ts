@@ -100,7 +100,8 @@ const CONFIGS: Readonly<Record<string, JsonObject>> = {
 
 for (const [name, more] of Object.entries(CONFIGS)) {
   Deno.test({
-    name: `bridge, ${name}: the same as the original makes, and each checks and removes that of the other`,
+    name:
+      `U11 bridge, ${name}: the same as the original makes, and each checks and removes that of the other`,
     ...NEEDS,
     fn: inVlanWorld(async (world) => {
       const netns = await world.netns("a");
@@ -129,7 +130,7 @@ for (const [name, more] of Object.entries(CONFIGS)) {
 }
 
 Deno.test({
-  name: "bridge: a pod of a version that left the VLAN 1 on its port is checked and removed",
+  name: "U7 bridge: a pod of a version that left the VLAN 1 on its port is checked and removed",
   ...NEEDS,
   fn: inVlanWorld(async (world) => {
     const call = callOf(world, await world.netns("a"), "a", { vlan: 100 });
@@ -169,7 +170,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "bridge: the gateway of a VLAN goes with the last port in it, also by GC, and one that others made or use stays",
+    "U13 bridge: the gateway of a VLAN goes with the last port in it, also by GC, and one that others made or use stays",
   ...NEEDS,
   fn: inVlanWorld(async (world) => {
     const more = { vlan: 100, isGateway: true };
@@ -257,7 +258,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bridge: CHECK names a VLAN that a port or the gateway has lost, and one that it should not have",
+  name: "U11 bridge: CHECK names a VLAN that a port or the gateway has lost, and one that it should not have",
   ...NEEDS,
   fn: inVlanWorld(async (world) => {
     const bridge = bridgeOf(world);

@@ -217,7 +217,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "isolation goes with the last container of the bridge, and not before",
+  name: "U97 isolation goes with the last container of the bridge, and not before",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const machine = await Machine.make(world, "a");
@@ -350,7 +350,7 @@ const NFT_RULES = "nft -n list table inet podwire_firewall";
 
 Deno.test({
   name:
-    "the firewall uses nftables without iptables: isolation, the chain of the administrator, and CHECK sees each change",
+    "U30 U40 the firewall uses nftables without iptables: isolation, the chain of the administrator, and CHECK sees each change",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const path = await pathWithout(world, /tables/);
@@ -395,7 +395,7 @@ const STOPPING = {
 
 Deno.test({
   name:
-    "the firewall opens the chains of nftables that stop packets, with iptables and without, and closes them again",
+    "U38 the firewall opens the chains of nftables that stop packets, with iptables and without, and closes them again",
   ...NEEDED,
   fn: inWorld(async (world) => {
     for (const [at, path] of [["a", undefined], ["b", await pathWithout(world, /tables/)]] as const) {
@@ -433,7 +433,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a chain that the firewall cannot open is named by ADD and by STATUS",
+  name: "U38 a chain that the firewall cannot open is named by ADD and by STATUS",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const machine = await Machine.make(world, "a");
@@ -455,7 +455,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "the result of the firewall is that of the plugins before",
+  name: "U41 the result of the firewall is that of the plugins before",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const machine = await Machine.make(world, "a");

@@ -112,7 +112,7 @@ const MACHINES: Readonly<Record<string, { readonly script: string; readonly hasI
 
 for (const [name, { script, hasIptables }] of Object.entries(MACHINES)) {
   Deno.test({
-    name: `with ${name} the ports and the connections of a pod work, and nothing else reaches it`,
+    name: `U36 with ${name} the ports and the connections of a pod work, and nothing else reaches it`,
     ...NEEDED,
     fn: inWorld(async (world) => {
       const node = await Node.make(world, hasIptables ? undefined : await pathWithout(world, /tables/));
@@ -141,7 +141,7 @@ for (const [name, { script, hasIptables }] of Object.entries(MACHINES)) {
 for (const hasIptables of [true, false]) {
   const backend = hasIptables ? "iptables" : "nftables";
   Deno.test({
-    name: `isolated bridges do not reach each other except at published ports, with ${backend}`,
+    name: `U37 isolated bridges do not reach each other except at published ports, with ${backend}`,
     ...NEEDED,
     fn: inWorld(async (world) => {
       const node = await Node.make(world, hasIptables ? undefined : await pathWithout(world, /tables/));
@@ -165,7 +165,7 @@ for (const hasIptables of [true, false]) {
 
   Deno.test({
     name:
-      `containers that are isolated do not reach each other, but the gateway and the outside, with ${backend}`,
+      `U44 containers that are isolated do not reach each other, but the gateway and the outside, with ${backend}`,
     ...NEEDED,
     fn: inWorld(async (world) => {
       const node = await Node.make(world, hasIptables ? undefined : await pathWithout(world, /tables/));
@@ -188,7 +188,8 @@ for (const hasIptables of [true, false]) {
 }
 
 Deno.test({
-  name: "what the administrator stops in CNI-ADMIN is stopped, published ports by their number on the host",
+  name:
+    "U24 what the administrator stops in CNI-ADMIN is stopped, published ports by their number on the host",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const node = await Node.make(world);

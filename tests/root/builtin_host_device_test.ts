@@ -116,7 +116,7 @@ for (const [needs, original] of ORIGINALS) {
   for (const [name, each] of Object.entries(CASES)) {
     Deno.test({
       name:
-        `host-device: ${name}: what the built-in one and that of ${needs} do is the same, and each undoes it`,
+        `U71 host-device: ${name}: what the built-in one and that of ${needs} do is the same, and each undoes it`,
       ...need("root", "ip", needs),
       fn: inWorld(async (world) => {
         const seen: unknown[] = [];
@@ -188,7 +188,8 @@ const CHANGES: Readonly<Record<string, string>> = {
 
 for (const [what, script] of Object.entries(CHANGES)) {
   Deno.test({
-    name: `the DEL of host-device gives a device its old name back after the pod has ${what} (plugins#773)`,
+    name:
+      `U68 the DEL of host-device gives a device its old name back after the pod has ${what} (plugins#773)`,
     ...need("root", "ip"),
     fn: inWorld(async (world) => {
       const { call, device, netns } = await attach(world);
@@ -224,7 +225,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "the host sees no rename while a device leaves and comes back, and names may clash inside (plugins#1073)",
+    "U69 the host sees no rename while a device leaves and comes back, and names may clash inside (plugins#1073)",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const device = await deviceOf(world, "1");
@@ -266,7 +267,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "with useInterfaceNetwork a device keeps its addresses and routes, and the log says who has to restore them (plugins#1257)",
+    "U70 with useInterfaceNetwork a device keeps its addresses and routes, and the log says who has to restore them (plugins#1257)",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const device = await deviceOf(world, "1", { isUp: true });

@@ -125,7 +125,7 @@ Deno.test({
   }),
 });
 
-Deno.test("ipvlan refuses a configuration that is wrong, and says which member", async () => {
+Deno.test("U60 ipvlan refuses a configuration that is wrong, and says which member", async () => {
   const ipam = { type: "static" };
   const wrong: readonly (readonly [JsonObject, string])[] = [
     [{ mode: "bridge", ipam }, "mode"],

@@ -40,7 +40,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "loopback: the result of earlier plugins is passed on, a foreign address is refused",
+  name: "U81 loopback: the result of earlier plugins is passed on, a foreign address is refused",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const netns = await world.netns("a");

@@ -65,7 +65,7 @@ test("STATUS says what every ADD would fail of", async (world) => {
   assertDone(await call({ ...callIn("macvlan", world, "", inside), verb: "STATUS" }));
 });
 
-test("without a master the interface is on that of the default route with the lowest metric", async (world) => {
+test("U67 without a master the interface is on that of the default route with the lowest metric", async (world) => {
   const { master } = world;
   await sh(`ip link add pwlow0 type veth peer name pwlow1; ip link set pwlow0 up`);
   try {
@@ -91,7 +91,7 @@ test("without a master the interface is on that of the default route with the lo
   }
 });
 
-test("a configuration that is wrong is refused by its member", async (world) => {
+test("U66 a configuration that is wrong is refused by its member", async (world) => {
   const netns = await world.pod("a");
   const wrong: readonly (readonly [JsonObject, string])[] = [
     [{ mode: "odd" }, "mode"],
@@ -128,7 +128,7 @@ test("a configuration that is wrong is refused by its member", async (world) => 
   assertEquals(JSON.parse(await sh("ip -j link show", netns)).length, 1);
 });
 
-test("neighbours learn at once that an address has a new owner, in both families", async (world) => {
+test("U63 neighbours learn at once that an address has a new owner, in both families", async (world) => {
   const [v4, v6] = [V4(world), V6(world)];
   const ips = [v4, v6].map(({ address }) => address.split("/")[0]);
   await sh(`ip addr add ${v4.gateway}/24 dev far0; ip addr add ${v6.gateway}/64 dev far0 nodad`, world.lan);
@@ -149,7 +149,7 @@ test("neighbours learn at once that an address has a new owner, in both families
   await until(async () => (await known()).every((each) => each === mac), "both neighbours are known anew");
 });
 
-test("a route gets all that the IPAM plugin says of it, and CHECK finds it", async (world) => {
+test("U79 a route gets all that the IPAM plugin says of it, and CHECK finds it", async (world) => {
   const routes = [
     { dst: "10.99.0.0/16", gw: `${world.subnet4}.9`, mtu: 1400, advmss: 1300, priority: 50 },
     { dst: "10.98.0.0/16", table: 100, scope: 253 },

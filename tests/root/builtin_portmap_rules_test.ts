@@ -58,7 +58,7 @@ function refused({ code, document }: Answer): unknown {
 }
 
 Deno.test({
-  name: "without ports no program is started on ADD, CHECK, and DEL, and nothing is written",
+  name: "U26 without ports no program is started on ADD, CHECK, and DEL, and nothing is written",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const call = callOf(world, await world.netns("a"), {});
@@ -181,7 +181,7 @@ for (const backend of BACKENDS) {
 
   Deno.test({
     name:
-      `10,000 ports make as many rules as one, in at most 1 s, and a CHECK and a DEL know them (${backend})`,
+      `U27 10,000 ports make as many rules as one, in at most 1 s, and a CHECK and a DEL know them (${backend})`,
     ...needs(backend),
     fn: inWorld(async (world) => {
       const netns = await world.netns("a");
@@ -212,7 +212,7 @@ for (const backend of BACKENDS) {
 
   Deno.test({
     name:
-      `a port that is asked for as wildcard, 0.0.0.0 and :: has one rule a family, and nothing is left of it (${backend})`,
+      `U29 a port that is asked for as wildcard, 0.0.0.0 and :: has one rule a family, and nothing is left of it (${backend})`,
     ...needs(backend),
     fn: inWorld(async (world) => {
       const netns = await world.netns("a");
@@ -391,7 +391,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a network that was renamed between ADD and DEL leaves nothing (iptables)",
+  name: "U31 a network that was renamed between ADD and DEL leaves nothing (iptables)",
   ...need("root", "ip", "iptables"),
   fn: inWorld(async (world) => {
     const call = callOf(world, await world.netns("a"), { ...ports(tcp(18080)), backend: "iptables" });
@@ -441,7 +441,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "without a request iptables is taken where it works, and nftables where there is no iptables at all",
+  name:
+    "U30 without a request iptables is taken where it works, and nftables where there is no iptables at all",
   ...need("root", "ip", "iptables", "nft"),
   fn: inWorld(async (world) => {
     const call = callOf(world, await world.netns("a"), ports(tcp(18080)));
@@ -592,7 +593,7 @@ const REFUSED: Readonly<Record<string, { readonly config: JsonObject; readonly s
 
 for (const [name, { config, says }] of Object.entries(REFUSED)) {
   Deno.test({
-    name: `portmap refuses ${name}, names it, and makes nothing`,
+    name: `U28 portmap refuses ${name}, names it, and makes nothing`,
     ...need("root", "ip"),
     fn: inWorld(async (world) => {
       const call = callOf(world, await world.netns("a"), config);

@@ -35,7 +35,7 @@ for (const backend of BACKENDS) {
 
   Deno.test({
     name:
-      `a port is reached over TCP in both families: from outside, from this machine by any of its addresses, from the ` +
+      `U33 a port is reached over TCP in both families: from outside, from this machine by any of its addresses, from the ` +
       `pod itself and from a neighbour on its bridge, and not any more after the DEL (${backend})`,
     ...needs,
     fn: inWorld((world) =>
@@ -118,7 +118,7 @@ for (const backend of BACKENDS) {
 
   Deno.test({
     name:
-      `a UDP client that keeps on sending reaches the pod that has the port now, in both families (${backend})`,
+      `U23 a UDP client that keeps on sending reaches the pod that has the port now, in both families (${backend})`,
     ...needs,
     fn: inWorld(async (world) => {
       const out = await outside(world);
@@ -145,7 +145,7 @@ for (const backend of BACKENDS) {
 
   Deno.test({
     name:
-      `a DEL and an ADD end only UDP connections of their port and their pod: those to the same port of another ` +
+      `U23 a DEL and an ADD end only UDP connections of their port and their pod: those to the same port of another ` +
       `machine, and of another pod on another address, stay (${backend})`,
     ...needs,
     fn: inWorld(async (world) => {
@@ -182,7 +182,7 @@ for (const backend of BACKENDS) {
   });
 
   Deno.test({
-    name: `each port of a range leads to its own, and packets for other machines pass (${backend})`,
+    name: `U34 each port of a range leads to its own, and packets for other machines pass (${backend})`,
     ...needs,
     fn: inWorld(async (world) => {
       const out = await outside(world);
@@ -219,7 +219,7 @@ for (const backend of BACKENDS) {
   });
 
   Deno.test({
-    name: `masqAll hides every client behind this machine (${backend})`,
+    name: `U35 masqAll hides every client behind this machine (${backend})`,
     ...needs,
     fn: inWorld(async (world) => {
       const out = await outside(world);

@@ -110,7 +110,7 @@ for (const [needs, original] of ORIGINALS) {
   for (const [name, each] of Object.entries(CASES)) {
     Deno.test({
       name:
-        `ptp: ${name}: what the built-in one and that of ${needs} make is the same, and each checks and removes it`,
+        `U78 ptp: ${name}: what the built-in one and that of ${needs} make is the same, and each checks and removes it`,
       ...need("root", "ip", "nft", "iptables", needs),
       fn: inWorld(async (world) => {
         const seen: unknown[] = [];
@@ -271,7 +271,7 @@ Deno.test({
   }),
 });
 
-Deno.test("ptp refuses a configuration without an IPAM plugin, and an address without a gateway", async () => {
+Deno.test("U81 ptp refuses a configuration without an IPAM plugin, and an address without a gateway", async () => {
   const call = (config: JsonObject): Call => ({
     ...{ containerId: "c1", netns: "/proc/self/ns/net", ifName: "eth0", verb: "STATUS" },
     config: { cniVersion: "1.1.0", name: "net", type: "ptp", ...config },

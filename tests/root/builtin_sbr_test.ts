@@ -182,7 +182,7 @@ const WITHOUT_GATEWAYS: Case = { ips: [{ address: "10.20.1.7/24" }, { address: "
 
 Deno.test({
   name:
-    "without a gateway of the IPAM plugin sbr routes by that of the configuration, of a route, or the first address",
+    "U72 without a gateway of the IPAM plugin sbr routes by that of the configuration, of a route, or the first address",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const ways: readonly (readonly [Case, readonly string[]])[] = [
@@ -264,7 +264,7 @@ async function reaches(netns: string, router: string, to: string, from?: string)
 
 Deno.test({
   name:
-    "with source hints packets with and without a source leave by the right interface, and the default route stays",
+    "U73 with source hints packets with and without a source leave by the right interface, and the default route stays",
   ...need("root", "ip", "curl"),
   fn: inWorld(async (world) => {
     const { call, netns } = await attach(world, { ips: [V4, V6], config: { addSourceHints: true } });

@@ -230,7 +230,7 @@ async function refusalOf(call: Call): Promise<{ readonly code: number; readonly 
   return { code: document.code, msg: document.msg };
 }
 
-Deno.test("static gives an address of the caller the gateway of the configured address in whose network it is (plugins#406)", async () => {
+Deno.test("U80 static gives an address of the caller the gateway of the configured address in whose network it is (plugins#406)", async () => {
   for (const more of [{ runtimeConfig: { ips: WANTED } }, { args: { cni: { ips: WANTED } } }]) {
     const answer = await callBuiltin(
       "static",

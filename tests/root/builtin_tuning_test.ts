@@ -149,7 +149,7 @@ for (const [needs, original] of ORIGINALS) {
     if (!isKnownTo(needs, each)) continue;
     Deno.test({
       name:
-        `tuning: ${name}: the built-in one and that of ${needs} change the same, and each checks and undoes it`,
+        `U45 tuning: ${name}: the built-in one and that of ${needs} change the same, and each checks and undoes it`,
       ...need("root", "ip", needs),
       fn: inWorld(async (world) => {
         const seen: unknown[] = [];
@@ -217,7 +217,7 @@ for (const [name, { code, says, ...each }] of Object.entries(REFUSED)) {
 }
 
 Deno.test({
-  name: "tuning sets a sysctl of an interface with a dot in its name (plugins#669)",
+  name: "U47 tuning sets a sysctl of an interface with a dot in its name (plugins#669)",
   ...need("root", "ip"),
   fn: inWorld(async (world) => {
     const each = { config: { sysctl: { "net.ipv4.conf.IFNAME.arp_filter": "1" } }, ifName: "eth0.100" };
@@ -302,7 +302,7 @@ Deno.test({
   }),
 });
 
-Deno.test("the list of the machine allows sysctls by parts of their names, and is named if it cannot be read", async () => {
+Deno.test("U46 the list of the machine allows sysctls by parts of their names, and is named if it cannot be read", async () => {
   const file = await Deno.makeTempFile();
   try {
     const sysctl = (key: string) => ({ key, path: key.replaceAll(".", "/"), value: "1" });

@@ -96,7 +96,7 @@ linkLife({
 });
 
 Deno.test({
-  name: "vlan: a second pod of one VLAN is refused by the name of the holder, and leaves nothing",
+  name: "U76 vlan: a second pod of one VLAN is refused by the name of the holder, and leaves nothing",
   ...needLinks(["vlan"]),
   fn: inMasterWorld(async (world) => {
     const { master } = world;
@@ -127,7 +127,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "vlan: without a master, that of the chain in the container gets an interface beside it, and both can be removed",
+    "U77 vlan: without a master, that of the chain in the container gets an interface beside it, and both can be removed",
   ...needLinks(["vlan", "macvlan"]),
   fn: inMasterWorld(async (world) => {
     const netns = await world.pod("a");

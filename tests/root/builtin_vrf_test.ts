@@ -156,7 +156,7 @@ for (const [needs, original] of ORIGINALS) {
 
 Deno.test({
   name:
-    "the routes of a network go into the table of its VRF, and those of the first network stay (plugins#1223, plugins#1253)",
+    "U74 the routes of a network go into the table of its VRF, and those of the first network stay (plugins#1223, plugins#1253)",
   ...needLinks(["vrf"]),
   fn: inWorld(async (world) => {
     const each = {
@@ -206,7 +206,7 @@ const LOST: readonly (readonly [what: string, script: string, says: RegExp])[] =
 
 Deno.test({
   name:
-    "the CHECK of vrf sees what is lost, and its DEL removes the rest, also without the interface (plugins#1282)",
+    "U75 the CHECK of vrf sees what is lost, and its DEL removes the rest, also without the interface (plugins#1282)",
   ...needLinks(["vrf"]),
   fn: inWorld(async (world) => {
     const each = {

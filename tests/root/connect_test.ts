@@ -17,7 +17,7 @@ for (const source of SOURCES) {
 
   Deno.test({
     name:
-      `a network that is connected leaves the default routes, and takes them when the first is gone: ${source}`,
+      `U90 a network that is connected leaves the default routes, and takes them when the first is gone: ${source}`,
     ...needs,
     fn: async () => {
       await using world = await RouteWorld.make(source);

@@ -161,7 +161,7 @@ for (const source of SOURCES) {
 
   Deno.test({
     name:
-      `two networks that both want to be the default of one family are refused before anything runs (${source})`,
+      `U83 two networks that both want to be the default of one family are refused before anything runs (${source})`,
     ...needs,
     fn: async () => {
       await using world = await RouteWorld.make(source);

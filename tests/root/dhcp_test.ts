@@ -27,7 +27,7 @@ import { need } from "./need.ts";
 import { RELEASES } from "./plugins_world.ts";
 
 dhcpTest(
-  "serve starts the DHCP daemon, whose leases are given, renewed and released",
+  "U55 serve starts the DHCP daemon, whose leases are given, renewed and released",
   async (world, server, release) => {
     await using daemon = await DaemonProcess.start(world);
     assertEquals((await dhcpDaemons(world)).length, 1);
@@ -54,7 +54,7 @@ dhcpTest(
 );
 
 dhcpTest(
-  "a DHCP daemon that is killed is started again, and renews what it has lost",
+  "U53 a DHCP daemon that is killed is started again, and renews what it has lost",
   async (world, server, release) => {
     await using daemon = await DaemonProcess.start(world);
     const address = await leased(world, "web");
@@ -85,7 +85,7 @@ dhcpTest(
 );
 
 dhcpTest(
-  "a killed serve leaves no second DHCP daemon, and the next one renews the leases",
+  "U53 a killed serve leaves no second DHCP daemon, and the next one renews the leases",
   async (world, server, release) => {
     const killed = await DaemonProcess.start(world);
     const address = await leased(world, "web");
@@ -203,7 +203,7 @@ dhcpTest(
 );
 
 dhcpTest(
-  "the lease is given back when the namespace is gone, and a DEL succeeds without a DHCP daemon",
+  "U59 the lease is given back when the namespace is gone, and a DEL succeeds without a DHCP daemon",
   async (world, server, release) => {
     await using daemon = await DaemonProcess.start(world);
     const address = await leased(world, "web");
@@ -224,7 +224,7 @@ dhcpTest(
   },
 );
 
-dhcpTest("twenty sandboxes in a row have one MAC address", async (world, server) => {
+dhcpTest("U58 twenty sandboxes in a row have one MAC address", async (world, server) => {
   await using daemon = await DaemonProcess.start(world);
   const mac = "02:00:00:00:00:20";
   for (let round = 0; round < 20; round++) {
@@ -333,7 +333,7 @@ dhcpTest(
 );
 
 dhcpTest(
-  "an interface of macvlan and one of the host get leases too, and give them back",
+  "U56 an interface of macvlan and one of the host get leases too, and give them back",
   async (world, server, release) => {
     const { tag, bridge, network } = world;
     const master = `pwm-${tag}`;
@@ -379,7 +379,7 @@ dhcpTest(
 );
 
 dhcpTest(
-  "a network that was created asks at the usual socket, and an ADD without a lease ends in time, and says why",
+  "U54 a network that was created asks at the usual socket, and an ADD without a lease ends in time, and says why",
   async (world, server) => {
     const { network, bridge } = world;
     await Deno.remove(`${world.confDir}/${network}.conflist`);

@@ -13,7 +13,7 @@ const metricOf = (text: string, name: string) =>
 
 for (const backend of BACKENDS) {
   Deno.test({
-    name: `the daemon puts flushed rules back by itself, once, and connections go on: ${backend}`,
+    name: `U94 the daemon puts flushed rules back by itself, once, and connections go on: ${backend}`,
     ...NEEDED,
     fn: async () => {
       await using world = await DriftWorld.make(backend);

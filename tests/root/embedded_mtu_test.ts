@@ -27,7 +27,7 @@ for (const [family, script] of Object.entries(WAYS_OUT)) {
 }
 
 onMachine(
-  "a way out that becomes narrower is a warning of the status, in every form, until the pods are new",
+  "U92 a way out that becomes narrower is a warning of the status, in every form, until the pods are new",
   async (machine) => {
     const { world } = machine;
     await world.sh("ip route add default via 192.0.2.2");
@@ -60,7 +60,7 @@ onMachine(
   },
 );
 
-onMachine("an MTU that was set is kept on the machine until it is the default again", async (machine) => {
+onMachine("U92 an MTU that was set is kept on the machine until it is the default again", async (machine) => {
   const { world } = machine;
   await world.sh("ip route add default via 192.0.2.2");
   const set = (...args: string[]) => machine.podwire(["network", "set", ...args]);
@@ -84,7 +84,7 @@ onMachine("an MTU that was set is kept on the machine until it is the default ag
   assertEquals((await machine.network()).mtu, 1500);
 });
 
-onMachine("a route that comes later and overlaps is a warning of the status", async (machine) => {
+onMachine("U91 a route that comes later and overlaps is a warning of the status", async (machine) => {
   const { world } = machine;
   await machine.run("web");
   await world.sh("ip route add 10.209.8.0/24 via 192.0.2.2 && ip route add 10.0.0.0/8 via 192.0.2.2");

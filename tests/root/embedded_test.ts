@@ -47,7 +47,7 @@ onMachine(
 );
 
 onMachine(
-  "a route that overlaps moves the network, once and for all, and the user is warned once",
+  "U91 a route that overlaps moves the network, once and for all, and the user is warned once",
   async (machine) => {
     const { world } = machine;
     await world.sh("ip route add 10.209.0.0/17 via 192.0.2.2 && ip route add fd50:7704::/32 via 2001:db8::2");
@@ -111,7 +111,7 @@ onMachine(
 );
 
 onMachine(
-  "a machine keeps the default route that a router advertises when it begins to forward",
+  "U2 a machine keeps the default route that a router advertises when it begins to forward",
   async (machine) => {
     const { world } = machine;
     const acceptRa = "/proc/sys/net/ipv6/conf/up0/accept_ra";

@@ -6,7 +6,8 @@ import { need } from "./need.ts";
 import { empty, fill, NO_SPACE, READ_ONLY, readOnly, withDisk, writable } from "./small_disk.ts";
 
 Deno.test({
-  name: "host-local on a full disk takes no address, leaves nothing of it, and frees those that are taken",
+  name:
+    "U19 host-local on a full disk takes no address, leaves nothing of it, and frees those that are taken",
   ...need("root"),
   fn: () =>
     inTempDir((dir) =>

@@ -7,7 +7,7 @@ import { sandboxTest } from "./sandbox_world.ts";
 const failing = (act: () => Promise<unknown>): Promise<CniError> => assertRejects(act, CniError);
 
 sandboxTest(
-  "a port on which a program listens is refused before anything runs, with the program's name",
+  "U25 a port on which a program listens is refused before anything runs, with the program's name",
   async (world) => {
     await world.network("a");
     const list = JSON.parse(await Deno.readTextFile(`${world.confDir}/a.conflist`));

@@ -16,7 +16,7 @@ const makerOf = (pod: number): Caller => pod % 5 === 0 ? THEIRS : OURS;
 
 Deno.test({
   name:
-    "200 pods at once on one bridge get addresses of their own, beside the original plugins, and reach the host",
+    "U8 200 pods at once on one bridge get addresses of their own, beside the original plugins, and reach the host",
   ...need("root", "ip", "cni-1.9.1"),
   fn: inWorld(async (world) => {
     const network = `net-${world.tag}`;

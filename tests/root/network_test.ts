@@ -39,7 +39,7 @@ async function links(): Promise<string[]> {
 
 Deno.test({
   name:
-    "a network that was created is used by the original plugins, shows its containers, and goes without a trace",
+    "U88 U89 a network that was created is used by the original plugins, shows its containers, and goes without a trace",
   ...need("root", "ip", "cni-1.9.1", "iptables"),
   fn: async () => {
     await using world = await SandboxWorld.make();
@@ -177,7 +177,7 @@ sandboxTest("a bridge that is there is not taken for that of a new network", asy
 });
 
 sandboxTest(
-  "the embedded network is neither created nor removed, and its subnets stay its own",
+  "U84 the embedded network is neither created nor removed, and its subnets stay its own",
   async (world) => {
     const podwire = world.podwire();
     assertEquals((await failing(() => podwire.createNetwork({ name: "podwire" }))).kind, "usage");
@@ -194,7 +194,7 @@ sandboxTest(
 
 Deno.test({
   name:
-    "the same holds for IPv6; ipvlan shares the subnet of its parent, and a network on a foreign bridge that of the bridge",
+    "U82 the same holds for IPv6; ipvlan shares the subnet of its parent, and a network on a foreign bridge that of the bridge",
   ...need("root", "ip"),
   fn: async () => {
     await using world = await SandboxWorld.make();
@@ -249,7 +249,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "what this host routes is refused if it is equal or narrower, and is a warning if it is wider",
+  name: "U82 what this host routes is refused if it is equal or narrower, and is a warning if it is wider",
   ...need("root", "ip"),
   fn: async () => {
     await using world = await SandboxWorld.make();

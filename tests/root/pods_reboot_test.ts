@@ -144,7 +144,7 @@ async function freesAddresses(reboot: RebootWorld, options: PodsOptions): Promis
 function rebootTest(name: string, options: () => PodsOptions, ...components: Component[]): void {
   Deno.test({
     name:
-      `F78 F84 after a reboot all addresses are free before the first ADD, whichever of two comes first, ${name}`,
+      `F78 F84 U16 after a reboot all addresses are free before the first ADD, whichever of two comes first, ${name}`,
     ...need("root", "ip", ...components),
     fn: async () => {
       await using reboot = await RebootWorld.make();

@@ -36,7 +36,7 @@ const FLUSHES: Readonly<Record<Backend, readonly string[]>> = {
 
 for (const backend of BACKENDS) {
   Deno.test({
-    name: `what was flushed is seen, and is back as it was, once, after a repair: ${backend}`,
+    name: `U94 what was flushed is seen, and is back as it was, once, after a repair: ${backend}`,
     ...NEEDED,
     fn: async () => {
       await using world = await DriftWorld.make(backend);
@@ -85,7 +85,7 @@ for (const backend of BACKENDS) {
 
   Deno.test({
     name:
-      `a TCP connection goes on while the rules are lost and repaired, and a new one is possible: ${backend}`,
+      `U95 a TCP connection goes on while the rules are lost and repaired, and a new one is possible: ${backend}`,
     ...NEEDED,
     fn: async () => {
       await using world = await DriftWorld.make(backend);
@@ -259,7 +259,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "a sandbox is removed after a flush as if nothing was lost, and the shared rules go with the last one",
+    "U97 U98 a sandbox is removed after a flush as if nothing was lost, and the shared rules go with the last one",
   ...NEEDED,
   fn: async () => {
     for (const backend of BACKENDS) {

@@ -31,7 +31,7 @@ const claims = (world: SandboxWorld) =>
   Array.fromAsync(Deno.readDir(`${world.stateDir}/ports`), ({ name }) => name);
 
 sandboxTest(
-  "F70 F73 a sandbox whose port is taken is refused before its namespace is made",
+  "U25 F70 F73 a sandbox whose port is taken is refused before its namespace is made",
   async (world) => {
     await publishing(world, "a");
     await world.network("b");

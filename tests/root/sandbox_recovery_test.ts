@@ -234,7 +234,7 @@ sandboxTest("an ADD of the command line that was killed is undone before the nex
 });
 
 sandboxTest(
-  "after a restart everything of the last boot is torn down, without namespace, before the first ADD",
+  "U16 after a restart everything of the last boot is torn down, without namespace, before the first ADD",
   async (world) => {
     const a = await world.network("a");
     const before = world.podwire();
