@@ -20,7 +20,7 @@ export function networkConfig(
     [CREATED]: created.toISOString(),
     plugins: [
       { ...interfacePlugin(plan), ...ipamOf(plan, subnets), ...dnsOf(plan) },
-      ...(plan.publishes ? [{ type: "portmap", capabilities: { portMappings: true } }] : []),
+      ...(plan.publishes ? [portmap(plan)] : []),
       ...(isOnParent(plan.driver) || plan.ipam === "none" ? [] : [firewall(plan)]),
     ],
   };
@@ -97,6 +97,12 @@ function rangeSet({ subnet, gateway, ranges }: PlannedSubnet): readonly JsonObje
 
 function dnsOf({ dns }: NetworkPlan): JsonObject {
   return dns.length === 0 ? {} : { dns: { nameservers: [...dns] } };
+}
+
+function portmap({ internal }: NetworkPlan): JsonObject {
+  // Without a default route a container answers only what comes with the address of its gateway.
+  const answerable = internal ? { masqAll: true } : {};
+  return { type: "portmap", ...answerable, capabilities: { portMappings: true } };
 }
 
 function firewall({ isolate, ipam, internal, options }: NetworkPlan): JsonObject {

@@ -164,6 +164,7 @@ Deno.test("U87 an internal network has no default route, no masquerading, and po
   assertEquals(others.map(({ type }) => type), ["firewall"]);
   const publishable = pluginsOf({ subnets: SUBNETS, internal: true, publishable: true });
   assertEquals(publishable.map(({ type }) => type), ["bridge", "portmap", "firewall"]);
+  assertEquals(publishable[1]?.masqAll, true);
 });
 
 Deno.test("U64 the other drivers have what they can do, and nothing else", () => {

@@ -7,6 +7,7 @@ import { type Answer, assertDone, type Call, callBinary, callBuiltin } from "./b
 import { inWorld, sh, type World } from "./builtin_world.ts";
 import { CNI_1_1_1, CNI_1_9_1, type Component } from "./need.ts";
 import { needLinks } from "./need_links.ts";
+import { stopUntilAdded } from "./stopped_add.ts";
 
 type Caller = (call: Call) => Promise<Answer>;
 
@@ -30,6 +31,17 @@ interface Case {
 const V4 = { address: "10.20.1.7/24", gateway: "10.20.1.1" };
 const V6 = { address: "fd20:1::7/64", gateway: "fd20:1::1" };
 
+const OTHER_METRIC: Case = {
+  ips: [V4, V6],
+  routes: [{ dst: "0.0.0.0/0" }, { dst: "::/0" }],
+  more: [
+    "route add default via 10.20.1.1 dev net1 metric 5",
+    "route add default via fd20:1::1 dev net1 metric 2000",
+    "route add 10.90.0.0/16 via 10.20.1.9",
+  ],
+  since: "cni-1.9.1",
+};
+
 const CASES: Readonly<Record<string, Case>> = {
   "addresses alone": { ips: [V4, V6] },
   "a configured table": { ips: [V4], table: 1001 },
@@ -42,16 +54,7 @@ const CASES: Readonly<Record<string, Case>> = {
     ips: [V4],
     more: ["link add red type vrf table 1", "link set red up"],
   },
-  "default routes of another metric": {
-    ips: [V4, V6],
-    routes: [{ dst: "0.0.0.0/0" }, { dst: "::/0" }],
-    more: [
-      "route add default via 10.20.1.1 dev net1 metric 5",
-      "route add default via fd20:1::1 dev net1 metric 2000",
-      "route add 10.90.0.0/16 via 10.20.1.9",
-    ],
-    since: "cni-1.9.1",
-  },
+  "default routes of another metric": OTHER_METRIC,
 };
 
 /** A pod with a first network, and net1 on a link to itself, because a route needs a carrier. */
@@ -230,6 +233,35 @@ Deno.test({
       for (const gone of ["", "/run/netns/pwt-none"]) {
         assertDone(await OURS({ ...call, netns: gone, verb: "DEL" }));
       }
+    }
+  }),
+});
+
+Deno.test({
+  name: "vrf: an ADD that is stopped at any of its programs leaves the routes, rules and links as they were",
+  ...needLinks(["vrf"]),
+  fn: inWorld(async (world) => {
+    // In a VRF that is there, and in one that the ADD makes.
+    for (
+      const [at, more] of [["a", []], ["b", ["link add blue type vrf table 77", "link set blue up"]]] as const
+    ) {
+      const netns = await podWith(world, at, {
+        ...OTHER_METRIC,
+        more: [...OTHER_METRIC.more ?? [], ...more],
+      });
+      const { config, ...call } = callOf(world, OTHER_METRIC, netns);
+      const before = await stateOf(netns);
+      const vrfs = await vrfsIn(netns);
+      const attachment = {
+        type: "vrf",
+        containerId: `c-${world.tag}-${at}`,
+        netns,
+        ifName: call.ifName ?? "",
+      };
+      await stopUntilAdded({ ...attachment, config }, async (number) => {
+        assertEquals(await stateOf(netns), before, `program ${number}`);
+        assertEquals(await vrfsIn(netns), vrfs, `program ${number}`);
+      });
     }
   }),
 });
