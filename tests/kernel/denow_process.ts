@@ -4,20 +4,32 @@ import { fromFileUrl } from "@std/path";
 import { runCommand } from "../../lib/host/command.ts";
 
 const DENOW = fromFileUrl(new URL("../../denow", import.meta.url));
+const LONGEST_MS = 300_000;
 
-/** Runs a module of this folder with these permissions; it must exit with this code. Returns what it prints. */
+/** How {@linkcode printedBy} runs a module. */
+export interface ProcessOptions {
+  /** What it must exit with. @default {0} */
+  readonly code?: number;
+  /** The namespaces of its own, as options of `unshare`. @default {those of this process} */
+  readonly namespaces?: readonly string[];
+}
+
+/**
+ * Runs a module of this folder, or one with a URL, with these permissions; it must print nothing to standard error. Returns what
+ * it prints.
+ */
 export async function printedBy(
   module: string,
   flags: readonly string[],
   args: readonly string[] = [],
-  expected = 0,
+  { code: expected = 0, namespaces = [] }: ProcessOptions = {},
 ): Promise<string> {
   const path = fromFileUrl(new URL(module, import.meta.url));
+  const enter = namespaces.length === 0 ? [] : ["unshare", ...namespaces];
+  const [program = "", ...rest] = [...enter, DENOW, "run", "-q", "--no-prompt", ...flags, path, ...args];
   const { code, stdout, stderr } = await runCommand({
-    program: DENOW,
-    args: ["run", "-q", "--no-prompt", ...flags, path, ...args],
-    env: Deno.env.toObject(),
-    signal: AbortSignal.timeout(120_000),
+    ...{ program, args: rest, env: Deno.env.toObject() },
+    signal: AbortSignal.timeout(LONGEST_MS),
   });
   assertEquals({ code, stderr }, { code: expected, stderr: "" });
   return stdout.trim();

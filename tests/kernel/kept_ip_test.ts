@@ -243,7 +243,7 @@ Deno.test({
   fn: async () => {
     const flags = ["--allow-read", "--allow-run"];
     // 128 and the number of KILL.
-    const pid = await printedBy("./kept_ip_process.ts", flags, ["kill"], 137);
+    const pid = await printedBy("./kept_ip_process.ts", flags, ["kill"], { code: 137 });
     assert(/^\d+$/.test(pid), pid);
     await until(async () =>
       (await sh('test -e "/proc/$0" && echo there || echo gone', pid)).trim() === "gone"

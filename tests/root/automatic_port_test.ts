@@ -7,30 +7,8 @@ import { AUTOMATIC_PORTS } from "../../lib/state/automatic_ports.ts";
 import { FakeIo } from "../cli/fake_io.ts";
 import { sh } from "./builtin_world.ts";
 import { need } from "./need.ts";
+import { PeerServer, seenAs } from "./plugins_traffic.ts";
 import { SandboxWorld } from "./sandbox_world.ts";
-
-/** What answers `hello` on a port of a namespace, until it is disposed of. */
-async function answering(netns: string, port: number): Promise<AsyncDisposable> {
-  const listen = `const l = Deno.listen({port: ${port}}); console.log("up");
-    for await (const c of l) { await c.write(new TextEncoder().encode("hello")); c.close(); }`;
-  const args = [`--net=${netns}`, Deno.execPath(), "eval", "--no-config", listen];
-  const child = new Deno.Command("nsenter", { args, stdin: "null", stdout: "piped", stderr: "null" }).spawn();
-  const reader = child.stdout.getReader();
-  await reader.read();
-  reader.releaseLock();
-  return {
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
-      await child.stdout.cancel();
-      await child.status;
-    },
-  };
-}
-
-/** What is read from a port of this host. */
-async function read(host: string, port: number): Promise<string> {
-  return (await sh(`bash -c 'exec 3<>/dev/tcp/${host}/${port} && cat <&3'`)).trim();
-}
 
 /** Removes the rules of one container: those of other tests are in the same chains. */
 async function removeRules(containerId: string): Promise<void> {
@@ -69,8 +47,8 @@ Deno.test({
       const { hostPort = 0 } = ports[0] ?? {};
       assert(hostPort >= AUTOMATIC_PORTS.first && hostPort < AUTOMATIC_PORTS.last, `${hostPort}`);
       assertEquals(ports[1]?.hostPort, hostPort + 1);
-      await using _listener = await answering(sandbox.netns, 80);
-      assertEquals(await read("10.78.3.1", hostPort), "hello");
+      await using _listener = await PeerServer.start(sandbox.netns, 80);
+      assertEquals(await seenAs("/proc/self/ns/net", "10.78.3.1", hostPort), "10.78.3.1");
       const again = await podwire.sandboxes.get("web");
       assertEquals(again.networks[0]?.ports, ports);
       assertMatch(printJson(sandboxToJson(again)), new RegExp(`"hostPort":${hostPort},"containerPort":80`));

@@ -5,7 +5,10 @@ import { isKnownIptables } from "../../lib/iptables/host_iptables.ts";
 import { HAS_LIBC } from "../open_libc.ts";
 import { inWorld, type World } from "./builtin_world.ts";
 import { need } from "./need.ts";
-import { printedInOwnNetns } from "./own_netns.ts";
+import { printedBy } from "../kernel/denow_process.ts";
+
+/** Where no other test changes the rules. */
+const OWN_NETNS = { namespaces: ["--net"] };
 
 const NEEDS = { ignore: need("root", "iptables", "nft").ignore || !HAS_LIBC };
 const ROUNDS = "15";
@@ -17,7 +20,10 @@ Deno.test({
     "lists of both are equal",
   ...NEEDS,
   fn: async () => {
-    assertEquals(await printedInOwnNetns("iptables_process.ts", ["compare", ROUNDS]), "");
+    assertEquals(
+      await printedBy("../root/iptables_process.ts", ["--allow-all"], ["compare", ROUNDS], OWN_NETNS),
+      "",
+    );
   },
 });
 
@@ -25,7 +31,10 @@ Deno.test({
   name: "changes of iptables-restore, of another process and of this one, at the same time, are all made",
   ...NEEDS,
   fn: async () => {
-    assertEquals(await printedInOwnNetns("iptables_process.ts", ["race", CHANGES]), "");
+    assertEquals(
+      await printedBy("../root/iptables_process.ts", ["--allow-all"], ["race", CHANGES], OWN_NETNS),
+      "",
+    );
   },
 });
 
@@ -33,7 +42,7 @@ Deno.test({
   name: "rules of other programs are listed in their places, and stay as they are when ours come and go",
   ...NEEDS,
   fn: async () => {
-    assertEquals(await printedInOwnNetns("iptables_process.ts", ["foreign"]), "");
+    assertEquals(await printedBy("../root/iptables_process.ts", ["--allow-all"], ["foreign"], OWN_NETNS), "");
   },
 });
 
@@ -41,7 +50,9 @@ Deno.test({
   name: "a table with something that is not surely known is left to iptables",
   ...NEEDS,
   fn: async () => {
-    const seen = JSON.parse(await printedInOwnNetns("iptables_process.ts", ["left"]));
+    const seen = JSON.parse(
+      await printedBy("../root/iptables_process.ts", ["--allow-all"], ["left"], OWN_NETNS),
+    );
     const begin = ["-P INPUT ACCEPT", "-P FORWARD ACCEPT", "-P OUTPUT ACCEPT"];
     const ran = ["iptables -w -t filter -S"];
     assertEquals(seen, {
