@@ -87,6 +87,8 @@ export const NETWORK_COMMANDS: readonly Command[] = [
       "route or an address of this host is refused, and so is one that overlaps with another network. A network of macvlan or\n" +
       "ipvlan may share the subnet of its parent, and one on a bridge of another owner that of the bridge. A wider route, such\n" +
       "as that of a VPN, is only a warning. The embedded network stays the default.\n\n" +
+      "This host and the containers on a macvlan or ipvlan do not reach each other, because the kernel keeps them apart. Where\n" +
+      "they have to, make a bridge, put the interface of the host into it, and name it: --driver bridge -o bridge=br0.\n\n" +
       `Options of the drivers:\n${optionHelp()}`,
     examples: [
       "podwire network create back --internal",

@@ -91,7 +91,7 @@ Deno.test("candidates begin after the last address, and include each address onc
   assertEquals(walk([{ subnet: "fd00::/126" }]), ["fd00::2", "fd00::3"]);
 });
 
-Deno.test("candidates include all ranges of a set, and end in the one they began in", () => {
+Deno.test("U21 candidates include all ranges of a set, and end in the one they began in", () => {
   const set = [
     { subnet: "10.1.0.0/29", rangeStart: "10.1.0.2", rangeEnd: "10.1.0.3" },
     { subnet: "10.2.0.0/30" },

@@ -155,7 +155,7 @@ Deno.test(
 );
 
 Deno.test(
-  "each set gives one of the requested addresses",
+  "U21 each set gives one of the requested addresses",
   withIpam(BOTH, async (ipam) => {
     const ips = ["FD00:1:0::AA", "10.1.2.50"];
     assertEquals(await ipam.add({ more: { runtimeConfig: { ips } } }), ["10.1.2.50/24", "fd00:1::aa/64"]);
