@@ -308,7 +308,7 @@ const REFUSED: Readonly<Record<string, readonly [config: JsonObject, says: RegEx
 };
 
 Deno.test({
-  name: "the firewall refuses what it does not understand, names it, and changes nothing",
+  name: "U41 the firewall refuses what it does not understand, names it, and changes nothing",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const machine = await Machine.make(world, "a");
@@ -455,7 +455,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "U41 the result of the firewall is that of the plugins before",
+  name: "the result of the firewall is that of the plugins before",
   ...NEEDED,
   fn: inWorld(async (world) => {
     const machine = await Machine.make(world, "a");
