@@ -17,6 +17,18 @@ const UNPACKED = [
     suite: "forky",
     version: "1.9.1",
   },
+  {
+    name: "iptables-1.8.11",
+    package: "iptables",
+    // Those of this machine are older.
+    libraries: [
+      ...["libc6", "libip4tc2", "libip6tc2", "libxtables12", "libmnl0"],
+      ...["libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11"],
+    ],
+    file: "usr/sbin/xtables-nft-multi",
+    suite: "trixie",
+    version: "1.8.11",
+  },
   { name: "runc", package: "runc", file: "usr/sbin/runc" },
   { name: "catatonit", package: "catatonit", file: "usr/bin/catatonit" },
   { name: "busybox", package: "busybox-static", file: "bin/busybox" },
@@ -144,10 +156,13 @@ async function fetchUnpacked(
     ? [component.suite, component.version]
     : [undefined, undefined];
   await apt.download(component.package, { suite, version, cwd: folder, say });
-  const archive = archivesIn(folder)[0];
-  if (archive === undefined) throw new Error("apt-get left no package behind");
-  await programOutput("dpkg-deb", ["-x", archive, `${folder}/root`]);
-  if (!exists(`${folder}/root/${component.file}`)) throw new Error(`no ${component.file} in ${archive}`);
+  for (const library of "libraries" in component ? component.libraries : []) {
+    await apt.download(library, { suite, version: undefined, cwd: folder, say });
+  }
+  const archives = archivesIn(folder);
+  if (archives.length === 0) throw new Error("apt-get left no package behind");
+  for (const archive of archives) await programOutput("dpkg-deb", ["-x", archive, `${folder}/root`]);
+  if (!exists(`${folder}/root/${component.file}`)) throw new Error(`no ${component.file} in ${archives}`);
   await putComponent(`${folder}/root`, component.name);
 }
 

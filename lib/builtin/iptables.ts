@@ -1,5 +1,5 @@
 import { HostError, runOk } from "../host/command.ts";
-import { isKnownIptables, PROGRAMS } from "../iptables/host_iptables.ts";
+import { knownIptables, PROGRAMS } from "../iptables/host_iptables.ts";
 import { IptablesInProcess, isForProgram, type ListRules } from "../iptables/in_process.ts";
 import type { Family } from "../iptables/rule.ts";
 import type { IptablesTable } from "../iptables/table.ts";
@@ -43,9 +43,31 @@ export function deletion(line: string): string {
   return line.replace(/^-A /, "-D ");
 }
 
+/** The lines of each chain, of the lists that were asked about. */
+const sorted = new WeakMap<readonly string[], ReadonlyMap<string, readonly string[]>>();
+
+/** Returns the lines of one chain out of a listed table: of many attachments each asks about its own. */
+export function linesOfChain(lines: readonly string[], chain: string): readonly string[] {
+  const known = sorted.get(lines) ?? Map.groupBy(lines, chainOf);
+  sorted.set(lines, known);
+  return known.get(chain) ?? [];
+}
+
+/** Whether a line is listed. */
+export function isListed(lines: readonly string[], line: string): boolean {
+  return linesOfChain(lines, chainOf(line)).includes(line);
+}
+
+/** The second word. */
+function chainOf(line: string): string {
+  const start = line.indexOf(" ") + 1;
+  const end = line.indexOf(" ", start);
+  return line.slice(start, end < 0 ? undefined : end);
+}
+
 /**
  * Lists the rules of a table, or of one of its chains, as `iptables -S` writes them; undefined if iptables does not work on this
- * machine for that family, or if there is no such chain. Starts no program where {@linkcode isKnownIptables}.
+ * machine for that family, or if there is no such chain. Starts no program where {@linkcode knownIptables} knows it.
  */
 export async function listIptables(
   host: Host,
@@ -57,7 +79,7 @@ export async function listIptables(
   if (batch === undefined) return (await listNow(host, family, table, chain)).lines;
   const { lines } = await batch.once(`${family} ${table}`, () => listNow(alone, family, table));
   if (chain === undefined || lines === undefined) return lines;
-  const own = lines.filter((line) => line.split(" ", 2)[1] === chain);
+  const own = linesOfChain(lines, chain);
   return own.length === 0 ? undefined : own;
 }
 
@@ -82,9 +104,10 @@ async function inProcess<T>(
   fn: (tables: IptablesInProcess) => Promise<T>,
 ): Promise<T | undefined> {
   host.signal.throwIfAborted();
-  if (!await isKnownIptables(host.run, family)) return undefined;
+  const form = await knownIptables(host.run, family);
+  if (form === undefined) return undefined;
   try {
-    return await fn(new IptablesInProcess(family, table, OWN_CHAINS));
+    return await fn(new IptablesInProcess(family, table, OWN_CHAINS, form));
   } catch (error) {
     if (!isForProgram(error)) throw error;
     return undefined;
@@ -153,7 +176,7 @@ async function changeInProcess(
 }
 
 /**
- * Carries out the lines of tables, in one transaction for each table. Starts no program where {@linkcode isKnownIptables}.
+ * Carries out the lines of tables, in one transaction for each table. Starts no program where {@linkcode knownIptables} knows it.
  *
  * @throws {HostError} If iptables refuses them. Tables before the one that it refuses may have been changed.
  */

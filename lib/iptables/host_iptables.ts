@@ -1,7 +1,7 @@
 import { pathOf, type RunCommand, runOk } from "../host/command.ts";
 import { type FileStat, realPath, statRegularNow } from "../host/stat.ts";
 import { speaksNetlink } from "../kernel/choose_kernel.ts";
-import type { Family } from "./rule.ts";
+import type { Family, RuleForm } from "./rule.ts";
 
 /** The programs of each family. */
 export const PROGRAMS: Readonly<Record<Family, string>> = { 4: "iptables", 6: "ip6tables" };
@@ -9,39 +9,45 @@ export const PROGRAMS: Readonly<Record<Family, string>> = { 4: "iptables", 6: "i
 /** The one program that is all of those that are built on nftables. */
 const BUILT_ON_NFTABLES = "xtables-nft-multi";
 
-/** The releases whose rules are known byte by byte. Each has a form of its own for some rules. */
-const KNOWN_RELEASES: readonly string[] = ["1.8.9"];
+/** The releases whose rules are known byte by byte, with the form of these. */
+const KNOWN_RELEASES: Readonly<Record<string, RuleForm | undefined>> = {
+  "1.8.9": "1.8.9",
+  "1.8.10": "1.8.10",
+  "1.8.11": "1.8.10",
+  "1.8.13": "1.8.10",
+};
 
 const EXECUTABLE = 0o111;
 
-/** Whether a file is a program of a known release, by the facts about it. */
-const answers = new Map<string, Promise<boolean>>();
+/** The form of the rules of a program, by the facts about its file. */
+const answers = new Map<string, Promise<RuleForm | undefined>>();
 
 /**
- * Whether what the iptables of this machine does can be done in this process: it is built on nftables and of a known release,
- * and the process can speak netlink. A program is started once, and again when its file has changed.
+ * Returns the form of the rules of this machine's iptables, if what it does can be done in this process: it is built on nftables
+ * and of a known release, and the process can speak netlink; else undefined. A program is started once, and again when
+ * its file has changed.
  *
  * Permissions: the whole `--allow-ffi`, `--allow-read` of the directories of the programs, and `--allow-run=iptables,ip6tables`;
- * without one of them the answer is no.
+ * without one of them the answer is undefined.
  */
-export async function isKnownIptables(run: RunCommand, family: Family): Promise<boolean> {
-  if (!speaksNetlink(run)) return false;
+export async function knownIptables(run: RunCommand, family: Family): Promise<RuleForm | undefined> {
+  if (!speaksNetlink(run)) return undefined;
   const program = PROGRAMS[family];
   const path = pathOf(run);
   const [found, restoring] = [program, `${program}-restore`].map((name) => findFile(name, path));
-  if (found === undefined || found.dev !== restoring?.dev || found.ino !== restoring.ino) return false;
+  if (found === undefined || found.dev !== restoring?.dev || found.ino !== restoring.ino) return undefined;
   const { file, ...facts } = found;
   const key = JSON.stringify(facts);
   const known = answers.get(key);
   if (known !== undefined) return await known;
-  const answer = isKnownRelease(run, { program, file });
+  const answer = knownRelease(run, { program, file });
   answers.set(key, answer);
   try {
     return await answer;
   } catch {
     // It is started for each change then, and says why it does not work.
     answers.delete(key);
-    return false;
+    return undefined;
   }
 }
 
@@ -56,12 +62,12 @@ function findFile(name: string, path: string): FileStat & { readonly file: strin
   return undefined;
 }
 
-async function isKnownRelease(
+async function knownRelease(
   run: RunCommand,
   { program, file }: { readonly program: string; readonly file: string },
-): Promise<boolean> {
-  if (!(await realPath(file)).endsWith(`/${BUILT_ON_NFTABLES}`)) return false;
+): Promise<RuleForm | undefined> {
+  if (!(await realPath(file)).endsWith(`/${BUILT_ON_NFTABLES}`)) return undefined;
   const { stdout } = await runOk(run, { program, args: ["--version"], ownGroup: false });
-  const { release } = /^ip6?tables v(?<release>[\d.]+) \(nf_tables\)$/.exec(stdout.trim())?.groups ?? {};
-  return release !== undefined && KNOWN_RELEASES.includes(release);
+  const { release = "" } = /^ip6?tables v(?<release>[\d.]+) \(nf_tables\)$/.exec(stdout.trim())?.groups ?? {};
+  return Object.hasOwn(KNOWN_RELEASES, release) ? KNOWN_RELEASES[release] : undefined;
 }

@@ -10,7 +10,7 @@ import { listNftTableChains, type NftTable, readNftTable } from "../kernel/nft_t
 import { Inexpressible } from "./inexpressible.ts";
 import { PlannedTable } from "./planned_table.ts";
 import { readSteps } from "./read_steps.ts";
-import type { Family } from "./rule.ts";
+import type { Family, RuleForm } from "./rule.ts";
 import {
   contentOf,
   type IptablesTable,
@@ -44,15 +44,18 @@ export class IptablesInProcess {
   readonly #family: Family;
   readonly #table: IptablesTable;
   readonly #guarded: string;
+  readonly #form: RuleForm;
 
   /**
    * `guarded` is how the names of the chains begin whose rules must be known: where one of them has an unknown part, or leads
-   * to such a chain with one, everything is {@linkcode Inexpressible}.
+   * to such a chain with one, everything is {@linkcode Inexpressible}. `form` is that of
+   * this machine's iptables.
    */
-  constructor(family: Family, table: IptablesTable, guarded: string) {
+  constructor(family: Family, table: IptablesTable, guarded: string, form: RuleForm) {
     this.#family = family;
     this.#table = table;
     this.#guarded = guarded;
+    this.#form = form;
   }
 
   /**
@@ -82,7 +85,7 @@ export class IptablesInProcess {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const { content, generation } = await this.#look(socket);
       const lines = await plan((chain) => Promise.resolve(this.#lines(content, chain)));
-      const planned = new PlannedTable(this.#family, this.#table, content);
+      const planned = new PlannedTable(this.#family, this.#table, content, this.#form);
       for (const line of lines) planned.take(line);
       const needed = planned.changes();
       if (needed.length === 0) return;

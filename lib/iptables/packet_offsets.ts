@@ -8,5 +8,8 @@ export const ADDRESS_OFFSETS: Readonly<
   6: { source: 8, destination: 24 },
 };
 
+/** Where the protocol is in the header of IPv4, in bytes: that of IPv6 has the next header only, which may be another one. */
+export const PROTOCOL_OFFSET = 9;
+
 /** Where the ports are in the header of each protocol that has ports, in bytes. */
 export const PORT_OFFSETS = { source: 0, destination: 2 } as const;

@@ -1,6 +1,6 @@
 import type { NftChange } from "../kernel/nft_change.ts";
 import { Inexpressible } from "./inexpressible.ts";
-import type { Family, Rule } from "./rule.ts";
+import type { Family, Rule, RuleForm } from "./rule.ts";
 import { formatRule } from "./rule_text.ts";
 import { readRule, wordsOf } from "./rule_words.ts";
 import { BUILT_IN, type IptablesTable, type ListedRule, type TableContent } from "./table.ts";
@@ -24,12 +24,14 @@ export class PlannedTable {
   readonly #family: Family;
   readonly #table: IptablesTable;
   readonly #before: TableContent;
+  readonly #form: RuleForm;
   readonly #chains = new Map<string, PlannedChain>();
 
-  constructor(family: Family, table: IptablesTable, before: TableContent) {
+  constructor(family: Family, table: IptablesTable, before: TableContent, form: RuleForm) {
     this.#family = family;
     this.#table = table;
     this.#before = before;
+    this.#form = form;
     for (const [name, rules] of before.chains) {
       this.#chains.set(name, { isNew: false, isRemoved: false, rules: [...rules] });
     }
@@ -89,17 +91,22 @@ export class PlannedTable {
 
   /** Each before the next one that stays, so that no rule that is only being added has to be named. */
   #additions(chain: string, { rules }: PlannedChain): readonly NftChange[] {
+    let next: number | undefined;
+    const before: (number | undefined)[] = [];
+    for (const [index, one] of [...rules.entries()].reverse()) {
+      if ("handle" in one) next = one.handle;
+      before[index] = next;
+    }
     return rules.flatMap((planned, index): readonly NftChange[] => {
       if (!("added" in planned)) return [];
       const rule = planned.added;
-      const next = rules.slice(index).find((one) => "handle" in one);
       const { protocol } = rule;
       return [{
         kind: "add-rule",
         chain,
-        before: next?.handle,
+        before: before[index],
         protocol: protocol && { number: protocol.value, isInverted: protocol.isInverted },
-        write: (writer) => writeSteps(writer, rule, this.#family),
+        write: (writer) => writeSteps(writer, rule, this.#family, this.#form),
       }];
     });
   }

@@ -4,7 +4,7 @@ import { NETLINK } from "../kernel/netlink_constants.ts";
 import { NetlinkReader } from "../kernel/netlink_reader.ts";
 import type { NftExpression } from "../kernel/nft_table.ts";
 import { Inexpressible } from "./inexpressible.ts";
-import { ADDRESS_OFFSETS, PORT_OFFSETS } from "./packet_offsets.ts";
+import { ADDRESS_OFFSETS, PORT_OFFSETS, PROTOCOL_OFFSET } from "./packet_offsets.ts";
 import {
   type Family,
   type Mutable,
@@ -116,7 +116,7 @@ class StepReader {
     const isRead = held.from === "meta"
       ? this.#compareMeta(held.key, held.mask, compared)
       : held.base === NETLINK.NFT_PAYLOAD_NETWORK_HEADER
-      ? this.#compareAddress(held, compared)
+      ? this.#compareHeader(held, compared)
       : held.base === NETLINK.NFT_PAYLOAD_TRANSPORT_HEADER && this.#comparePort(held, compared);
     if (isRead) return;
     const place = held.from === "meta" ? [held.key] : [held.base, held.offset, held.length];
@@ -143,9 +143,13 @@ class StepReader {
     return false;
   }
 
-  #compareAddress(held: Held & { readonly from: "payload" }, { first, last, isInverted }: Compared): boolean {
+  #compareHeader(held: Held & { readonly from: "payload" }, { first, last, isInverted }: Compared): boolean {
     const { source, destination } = ADDRESS_OFFSETS[this.#family];
-    if (first !== last || (held.offset !== source && held.offset !== destination)) return false;
+    if (first !== last) return false;
+    if (this.#family === 4 && held.offset === PROTOCOL_OFFSET && held.length === 1) {
+      return held.mask === undefined && first.length === 1 && this.#set("protocol", first[0], isInverted);
+    }
+    if ((held.offset !== source && held.offset !== destination)) return false;
     const network = networkIn(first, held, this.#family);
     return this.#set(held.offset === source ? "source" : "destination", network, isInverted);
   }

@@ -2,6 +2,12 @@ import type { Cidr, Ip } from "../cni/address.ts";
 
 export type { Family } from "../cni/default_route.ts";
 
+/**
+ * The first release of iptables that writes its rules so. That of 1.8.10 has the addresses first, and for IPv4 it takes the
+ * protocol from the header of the packet.
+ */
+export type RuleForm = "1.8.9" | "1.8.10";
+
 /** With members that can be set, as while it is read. */
 export type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 

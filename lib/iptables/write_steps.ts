@@ -3,25 +3,31 @@ import { ipBytes } from "../kernel/ip_bytes.ts";
 import { NETLINK } from "../kernel/netlink_constants.ts";
 import type { NetlinkWriter } from "../kernel/netlink_writer.ts";
 import { networkOrder32, networkOrder64 } from "../kernel/nft_message.ts";
-import { ADDRESS_OFFSETS, PORT_OFFSETS } from "./packet_offsets.ts";
-import type { Family, Negatable, Rule, RuleMatch, RuleTarget } from "./rule.ts";
+import { ADDRESS_OFFSETS, PORT_OFFSETS, PROTOCOL_OFFSET } from "./packet_offsets.ts";
+import type { Family, Negatable, Rule, RuleForm, RuleMatch, RuleTarget } from "./rule.ts";
 import { WHOLE_MARK } from "./rule.ts";
 import { extensionOf, targetExtensionOf, type XtExtension } from "./xt_info.ts";
 
 const encoder = new TextEncoder();
 
-/** Writes the steps of a rule, in the order and form of iptables 1.8.9; all parts must be known. */
-export function writeSteps(writer: NetlinkWriter, rule: Rule, family: Family): void {
+/** Writes the steps of a rule, in the order and form of a release of iptables; all parts must be known. */
+export function writeSteps(writer: NetlinkWriter, rule: Rule, family: Family, form: RuleForm): void {
   const steps = new StepWriter(writer);
-  if (rule.incoming !== undefined) steps.interface(NETLINK.NFT_META_IIFNAME, rule.incoming);
-  if (rule.outgoing !== undefined) steps.interface(NETLINK.NFT_META_OIFNAME, rule.outgoing);
-  if (rule.protocol !== undefined) {
-    steps.meta(NETLINK.NFT_META_L4PROTO);
-    steps.compare(Uint8Array.of(rule.protocol.value), rule.protocol.isInverted);
-  }
+  const { incoming, outgoing, protocol } = rule;
+  const isOld = form === "1.8.9";
+  const interfaces = () => {
+    if (incoming !== undefined) steps.interface(NETLINK.NFT_META_IIFNAME, incoming);
+    if (outgoing !== undefined) steps.interface(NETLINK.NFT_META_OIFNAME, outgoing);
+    if (protocol === undefined) return;
+    if (isOld || family === 6) steps.meta(NETLINK.NFT_META_L4PROTO);
+    else steps.header(PROTOCOL_OFFSET, 1);
+    steps.compare(Uint8Array.of(protocol.value), protocol.isInverted);
+  };
+  if (isOld) interfaces();
   const { source, destination } = ADDRESS_OFFSETS[family];
   if (rule.source !== undefined) steps.network(source, rule.source);
   if (rule.destination !== undefined) steps.network(destination, rule.destination);
+  if (!isOld) interfaces();
   for (const match of rule.matches) steps.match(match);
   steps.counter();
   if (rule.target !== undefined) steps.target(rule.target, family);
@@ -45,9 +51,13 @@ class StepWriter {
     const bytes = ipBytes(ip);
     const isWhole = prefix % 8 === 0;
     const compared = isWhole ? bytes.subarray(0, prefix / 8) : bytes;
-    this.#payload(NETLINK.NFT_PAYLOAD_NETWORK_HEADER, offset, compared.length);
+    this.header(offset, compared.length);
     if (!isWhole) this.#mask(maskOf({ ip, prefix }));
     this.compare(compared, isInverted);
+  }
+
+  header(offset: number, length: number): void {
+    this.#payload(NETLINK.NFT_PAYLOAD_NETWORK_HEADER, offset, length);
   }
 
   match(match: RuleMatch): void {

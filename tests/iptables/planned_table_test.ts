@@ -22,7 +22,7 @@ function content(chains: Readonly<Record<string, readonly string[]>>): TableCont
 }
 
 function changesOf(before: TableContent, lines: readonly string[]): readonly NftChange[] {
-  const planned = new PlannedTable(4, "filter", before);
+  const planned = new PlannedTable(4, "filter", before, "1.8.9");
   for (const line of lines) planned.take(line);
   return planned.changes();
 }
@@ -191,7 +191,12 @@ Deno.test("what iptables would refuse, and what only it can do, is left to it", 
     "COMMIT",
   ];
   for (const line of lines) {
-    assertThrows(() => new PlannedTable(4, "filter", before).take(line), Inexpressible, undefined, line);
+    assertThrows(
+      () => new PlannedTable(4, "filter", before, "1.8.9").take(line),
+      Inexpressible,
+      undefined,
+      line,
+    );
   }
-  assertThrows(() => new PlannedTable(4, "nat", before).take("-A CNI-A -j DROP"), Inexpressible);
+  assertThrows(() => new PlannedTable(4, "nat", before, "1.8.9").take("-A CNI-A -j DROP"), Inexpressible);
 });

@@ -4,7 +4,7 @@ import { Inexpressible } from "../../lib/iptables/inexpressible.ts";
 import { readSteps } from "../../lib/iptables/read_steps.ts";
 import { formatRule } from "../../lib/iptables/rule_text.ts";
 import { readRule, wordsOf } from "../../lib/iptables/rule_words.ts";
-import type { Family, Rule } from "../../lib/iptables/rule.ts";
+import type { Family, Rule, RuleForm } from "../../lib/iptables/rule.ts";
 import { writeSteps } from "../../lib/iptables/write_steps.ts";
 import { NetlinkReader } from "../../lib/kernel/netlink_reader.ts";
 import { NetlinkWriter } from "../../lib/kernel/netlink_writer.ts";
@@ -15,9 +15,9 @@ import { randomRule } from "./random_rules.ts";
 const TARGETS = { chains: ["CNI-A", "KUBE_B"], translates: true, masquerades: true, drops: true };
 const CASES = 3_000;
 
-function stepsOf(rule: Rule, family: Family): readonly NftExpression[] {
+function stepsOf(rule: Rule, family: Family, form: RuleForm): readonly NftExpression[] {
   const writer = new NetlinkWriter(0, 0);
-  writeSteps(writer, rule, family);
+  writeSteps(writer, rule, family, form);
   const { bytes } = writer.end();
   const reader = new NetlinkReader(bytes);
   return [...reader.messages()].flatMap(({ start, end }) => readNftExpressions(reader, start, end));
@@ -28,7 +28,9 @@ for (const family of [4, 6] as const) {
     const rule = randomRule(random, family, TARGETS);
     const text = formatRule(rule);
     assertEquals(readRule(wordsOf(text), family), rule, text);
-    assertEquals(readSteps(stepsOf(rule, family), family), rule, text);
+    for (const form of ["1.8.9", "1.8.10"] as const) {
+      assertEquals(readSteps(stepsOf(rule, family, form), family), rule, `${text}: ${form}`);
+    }
   }, CASES);
 }
 
@@ -112,7 +114,7 @@ const step = (name: string, attributes: Record<number, readonly number[]> = {}):
 });
 
 Deno.test("steps that iptables does not write are refused, and those that it may write have parts that are unknown", () => {
-  const accept = stepsOf({ matches: [], target: { kind: "verdict", verdict: "ACCEPT" } }, 4);
+  const accept = stepsOf({ matches: [], target: { kind: "verdict", verdict: "ACCEPT" } }, 4, "1.8.9");
   for (const name of ["ct", "fib", "lookup", "masq", "nat", "socket"]) {
     assertThrows(() => readSteps([step(name), ...accept], 4), Inexpressible);
   }

@@ -12,6 +12,8 @@ export interface ProcessOptions {
   readonly code?: number;
   /** The namespaces of its own, as options of `unshare`. @default {those of this process} */
   readonly namespaces?: readonly string[];
+  /** A program, with arguments, that runs the module within those. @default {none} */
+  readonly within?: readonly string[];
 }
 
 /**
@@ -22,11 +24,21 @@ export async function printedBy(
   module: string,
   flags: readonly string[],
   args: readonly string[] = [],
-  { code: expected = 0, namespaces = [] }: ProcessOptions = {},
+  { code: expected = 0, namespaces = [], within = [] }: ProcessOptions = {},
 ): Promise<string> {
   const path = fromFileUrl(new URL(module, import.meta.url));
   const enter = namespaces.length === 0 ? [] : ["unshare", ...namespaces];
-  const [program = "", ...rest] = [...enter, DENOW, "run", "-q", "--no-prompt", ...flags, path, ...args];
+  const [program = "", ...rest] = [
+    ...enter,
+    ...within,
+    DENOW,
+    "run",
+    "-q",
+    "--no-prompt",
+    ...flags,
+    path,
+    ...args,
+  ];
   const { code, stdout, stderr } = await runCommand({
     ...{ program, args: rest, env: Deno.env.toObject() },
     signal: AbortSignal.timeout(LONGEST_MS),

@@ -5,7 +5,8 @@ import { listIptables } from "../../lib/builtin/iptables.ts";
 import { runCommand, runningAs, runOk } from "../../lib/host/command.ts";
 import { openLibc } from "../../lib/host/libc.ts";
 import { IptablesInProcess } from "../../lib/iptables/in_process.ts";
-import type { Family } from "../../lib/iptables/rule.ts";
+import { knownIptables } from "../../lib/iptables/host_iptables.ts";
+import type { Family, RuleForm } from "../../lib/iptables/rule.ts";
 import { formatRule } from "../../lib/iptables/rule_text.ts";
 import type { IptablesTable } from "../../lib/iptables/table.ts";
 import { NETLINK } from "../../lib/kernel/netlink_constants.ts";
@@ -32,8 +33,14 @@ async function flush(): Promise<void> {
 class Both {
   readonly #own: IptablesInProcess;
 
-  constructor(readonly family: Family, readonly table: IptablesTable) {
-    this.#own = new IptablesInProcess(family, table, OWN);
+  private constructor(readonly family: Family, readonly table: IptablesTable, form: RuleForm) {
+    this.#own = new IptablesInProcess(family, table, OWN, form);
+  }
+
+  static async of(family: Family, table: IptablesTable): Promise<Both> {
+    const form = await knownIptables(runCommand, family);
+    if (form === undefined) throw new Error("the release is not known");
+    return new Both(family, table, form);
   }
 
   async restore(lines: readonly string[]): Promise<void> {
@@ -154,7 +161,7 @@ async function compare(rounds: number): Promise<void> {
     for (const family of [4, 6] as const) {
       for (const table of ["nat", "filter"] as const) {
         try {
-          await compareRound(randomOf(round), new Both(family, table));
+          await compareRound(randomOf(round), await Both.of(family, table));
         } catch (cause) {
           throw new Error(`round ${round} of IPv${family}, table ${table}: ${cause}`, { cause });
         }
@@ -165,7 +172,7 @@ async function compare(rounds: number): Promise<void> {
 
 /** Makes a chain with two rules and a jump to it, again and again. */
 async function write(name: string, count: number): Promise<void> {
-  const both = new Both(4, "nat");
+  const both = await Both.of(4, "nat");
   for (let number = 0; number < count; number++) {
     const chain = `CNI-${name}-${number}`;
     await both.change([
@@ -194,7 +201,7 @@ async function race(count: number): Promise<void> {
     // Within one process, too.
     write("C", count),
   ]);
-  const both = new Both(4, "nat");
+  const both = await Both.of(4, "nat");
   const printed = await both.printed();
   for (const begin of ["CNI-A", "CNI-B", "CNI-C", "OTHER"]) {
     for (let number = 0; number < count; number++) {
@@ -213,7 +220,7 @@ async function race(count: number): Promise<void> {
 /** The rules of other programs, beside which ours are made, and removed again. */
 async function foreign(): Promise<void> {
   for (const [name, { table, lines }] of Object.entries(FOREIGN)) {
-    const both = new Both(4, table);
+    const both = await Both.of(4, table);
     await flush();
     await both.restore(lines);
     const [printed, listed] = [await both.printed(), await both.listed()];

@@ -26,6 +26,8 @@ export const CATATONIT = `${COMPONENTS_DIR}/catatonit/usr/bin/catatonit`;
 export const BUSYBOX = `${COMPONENTS_DIR}/busybox/bin/busybox`;
 export const PODMAN = `${COMPONENTS_DIR}/podman/usr/bin/podman`;
 export const CONMON = `${COMPONENTS_DIR}/conmon/usr/bin/conmon`;
+/** A later release of iptables, with the libraries that it needs; `with_iptables.sh` puts it in the place of the machine's. */
+export const IPTABLES_1_8_11 = `${COMPONENTS_DIR}/iptables-1.8.11`;
 export const CRI_PROTO =
   `${COMPONENTS_DIR}/cri-api/usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto`;
 const GO_SOURCE = "usr/share/gocode/src/github.com/containerd";
@@ -61,6 +63,7 @@ const COMPONENTS = {
   busybox: () => isThere(BUSYBOX),
   nft: () => isProgram("nft"),
   iptables: () => isProgram("iptables"),
+  "iptables-1.8.11": () => isThere(`${IPTABLES_1_8_11}/usr/sbin/xtables-nft-multi`),
   ip: () => isProgram("ip"),
   perl: () => isProgram("perl"),
   curl: () => isProgram("curl"),
