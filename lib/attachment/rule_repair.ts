@@ -27,6 +27,14 @@ export interface RuleRepairRequest extends CallOptions, Pick<RepairRulesOptions,
   readonly containers?: readonly string[] | undefined;
 }
 
+/** Which attachments are repaired. */
+export interface RuleRepairOrder extends RuleRepairRequest {
+  /** What {@linkcode RuleRepair.find} has just found. @default {undefined} (it looks itself) */
+  readonly found?: readonly LostRules[] | undefined;
+  /** Whether containers with an operation in progress are left out. @default {false} (they are waited for) */
+  readonly skipBusy?: boolean | undefined;
+}
+
 /** An attachment that has lost something. */
 export interface LostRules extends AttachmentKey {
   /** What was missing, as a CHECK says it. */
@@ -78,10 +86,8 @@ export class RuleRepair {
    * Puts back what the attachments have lost, with one transaction for many containers. Containers with an operation in progress
    * are waited for one by one, or left out if `skipBusy` is set.
    */
-  async repair(
-    request: RuleRepairRequest & { readonly skipBusy?: boolean | undefined } = {},
-  ): Promise<RuleRepairReport> {
-    const lost = await this.find(request);
+  async repair(request: RuleRepairOrder = {}): Promise<RuleRepairReport> {
+    const lost = request.found ?? await this.find(request);
     const containers = [...new Set(lost.map(({ containerId }) => containerId))];
     const repaired: LostRules[] = [];
     const busy: string[] = [];

@@ -2,6 +2,7 @@ import { Debouncer } from "../async/debounce.ts";
 import { delay } from "../async/wait.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { Logger } from "../host/log.ts";
+import { attachmentId } from "../state/attachment_key.ts";
 import type { Drifts } from "./drifts.ts";
 import type { LostRules, RuleRepair } from "./rule_repair.ts";
 
@@ -20,8 +21,10 @@ export interface RuleWatchOptions {
 
 /** The longest time from an event to the look, in milliseconds. */
 const LONGEST_GATHER_MS = 500;
-/** The next look waits so many times as long as the last one took: at most a sixth of the time is spent on looking. */
+/** The next look waits so many times as long as the last one took: at most a sixth of the time is spent on short looks. */
 const REST = 5;
+/** A flush soon after another one must not wait longer, however long a look takes on a busy machine. */
+const LONGEST_REST_MS = 500;
 const BUSY_MS = 1_000;
 /** So many repairs in a row are made at once; if another program removes the rules each time, the next ones wait. */
 const REPAIRS_AT_ONCE = 4;
@@ -79,29 +82,32 @@ export class RuleWatch implements AsyncDisposable {
     const { rules, drifts } = this.#options;
     await delay(Math.max(0, this.#restUntil - performance.now()), signal);
     const started = performance.now();
-    let lost = await rules.find({ forwarding: true, signal });
-    if (lost.length > 0 && this.#options.repairs && await this.#repair(signal)) {
-      lost = await rules.find({ forwarding: true, signal });
-    }
-    drifts.takeAll("rules", lost.map((each) => ({ ...each, why: whyOf(each) })));
+    const lost = await rules.find({ forwarding: true, signal });
+    const repaired = lost.length > 0 && this.#options.repairs ? await this.#repair(lost, signal) : [];
+    const ids = new Set(repaired.map(attachmentId));
+    const left = lost.filter((each) => !ids.has(attachmentId(each)));
+    drifts.takeAll("rules", left.map((each) => ({ ...each, why: whyOf(each) })));
     this.#lastProblem = undefined;
     const ended = performance.now();
-    this.#restUntil = Math.max(this.#restUntil, ended + REST * (ended - started));
+    const rest = Math.min(REST * (ended - started), LONGEST_REST_MS);
+    this.#restUntil = Math.max(this.#restUntil, ended + rest);
   }
 
-  /** Returns whether anything was put back. */
-  async #repair(signal: AbortSignal): Promise<boolean> {
+  /** Returns those whose rules were put back. */
+  async #repair(found: readonly LostRules[], signal: AbortSignal): Promise<readonly LostRules[]> {
     const { rules, drifts, log } = this.#options;
-    const { lost, busy } = await rules.repair({ skipBusy: true, signal });
+    const { lost, busy } = await rules.repair({ found, skipBusy: true, signal });
     if (busy.length > 0) this.#debouncer.within(BUSY_MS);
     const repaired = lost.filter(({ error }) => error === undefined);
-    if (repaired.length === 0) return false;
-    for (const each of repaired) drifts.repaired(each, whyOf(each));
     const [first] = repaired;
-    const one = first && `${first.containerId}:${first.ifName}: ${whyOf(first)}`;
+    if (first === undefined) return [];
+    for (const each of repaired) drifts.repaired(each, whyOf(each));
+    const one = `${first.containerId}:${first.ifName}: ${whyOf(first)}`;
     log.warn("lost rules were put back", { attachments: repaired.length, one });
+    // Something else may be wrong with them, and others may have lost theirs meanwhile.
+    this.#debouncer.hurry();
     this.#slowDown();
-    return true;
+    return repaired;
   }
 
   /** Another program that removes the rules each time must not keep this one busy. */

@@ -1,7 +1,7 @@
 import { bitsOf, formatIp, type Ip } from "../cni/address.ts";
 import type { Family } from "../cni/default_route.ts";
 import { addressesOfFamily, CHAINS, type FirewallNeeds, type FirewallRemoval } from "./firewall_needs.ts";
-import { commentIn, deletion, quote, withoutComment } from "./iptables.ts";
+import { commentIn, deletion, isListed, linesOfChain, quote, withoutComment } from "./iptables.ts";
 import { wrong } from "./link_check.ts";
 
 const COMMENTS = {
@@ -29,7 +29,7 @@ export function openingLines(
   const own = addressesOfFamily(addresses, family);
   if (own.length === 0) return [];
   const invalid = own.map((ip) => invalidOf(ip, comment));
-  const droppedBefore = lines.filter((line) =>
+  const droppedBefore = linesOfChain(lines, CHAINS.forward).filter((line) =>
     isInvalid(line) && own.some((ip) => hostIn(line) === hostOf(ip))
   );
   const published = publishedIn(lines).filter(({ host }) => own.some((ip) => hostOf(ip) === host));
@@ -45,10 +45,10 @@ export function openingLines(
     // Before the rule that lets all packets of the address pass, which may be there already.
     ...(dropsInvalid ? invalid.filter((rule) => !droppedBefore.includes(rule)) : [])
       .map((rule) => insertion(rule, invalidPosition(lines, adminChain))),
-    ...own.flatMap(pairOf).filter((rule) => !lines.includes(rule)),
+    ...own.flatMap(pairOf).filter((rule) => !isListed(lines, rule)),
     // An address has one owner: what remains of a former one goes.
     ...published.filter(({ line }) => commentIn(line) !== comment).map(({ line }) => deletion(line)),
-    ...(lines.includes(END) ? [] : [END]),
+    ...(isListed(lines, END) ? [] : [END]),
     ...own.filter((ip) => !isPublished(ip)).map((ip) =>
       `-I ${CHAINS.published} 1 -d ${hostOf(ip)} -m comment --comment ${quote(comment)} -j ACCEPT`
     ),
@@ -122,18 +122,19 @@ export function checkOpening(
     }
   }
   for (const rule of own.flatMap(pairOf)) {
-    if (!lines.includes(rule)) throw wrong(`the rule "${rule}" of IPv${family} is not there any more`);
+    if (!isListed(lines, rule)) throw wrong(`the rule "${rule}" of IPv${family} is not there any more`);
   }
   for (const ip of dropsInvalid ? own : []) {
-    const dropped = lines.indexOf(invalidOf(ip, comment));
-    const accepted = pairOf(ip).map((rule) => lines.indexOf(rule));
+    const forward = linesOfChain(lines, CHAINS.forward);
+    const dropped = forward.indexOf(invalidOf(ip, comment));
+    const accepted = pairOf(ip).map((rule) => forward.indexOf(rule));
     if (dropped >= 0 && accepted.every((at) => dropped < at)) continue;
     throw wrong(
       `the chain ${CHAINS.forward} of IPv${family} lets invalid packets of ${formatIp(ip)} pass`,
     );
   }
   if (!hasChain(lines, CHAINS.published)) return;
-  if (!lines.includes(END)) throw wrong(`the chain ${CHAINS.published} of IPv${family} was emptied`);
+  if (!isListed(lines, END)) throw wrong(`the chain ${CHAINS.published} of IPv${family} was emptied`);
   if (positionOf(lines, CHAINS.forward, TO_PUBLISHED) === 0) {
     throw wrong(`the chain ${CHAINS.forward} of IPv${family} does not jump to ${CHAINS.published} any more`);
   }
@@ -141,12 +142,12 @@ export function checkOpening(
 
 /** Whether a chain is among listed lines. */
 export function hasChain(lines: readonly string[], chain: string): boolean {
-  return lines.includes(`-N ${chain}`);
+  return isListed(lines, `-N ${chain}`);
 }
 
 /** Returns the place of a rule in its chain, whatever its comment is, beginning with 1; 0 if it is not there. */
 export function positionOf(lines: readonly string[], chain: string, rule: string): number {
-  const inChain = lines.filter((line) => line.startsWith(`-A ${chain} `));
+  const inChain = linesOfChain(lines, chain).filter((line) => line.startsWith("-A "));
   return inChain.findIndex((line) => isSameRule(line, `-A ${chain} ${rule}`)) + 1;
 }
 
@@ -155,7 +156,8 @@ function isSameRule(line: string, rule: string): boolean {
 }
 
 function publishedIn(lines: readonly string[]): { readonly line: string; readonly host: string }[] {
-  return lines.filter((line) => line.startsWith(`-A ${CHAINS.published} -d `)).map((line) => ({
+  const begin = `-A ${CHAINS.published} -d `;
+  return linesOfChain(lines, CHAINS.published).filter((line) => line.startsWith(begin)).map((line) => ({
     line,
     host: hostIn(line),
   }));

@@ -3,7 +3,7 @@ import { FAMILIES, type Family } from "../cni/default_route.ts";
 import { all } from "./all.ts";
 import { attachmentTag, iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { Host } from "./host.ts";
-import { listIptables } from "./iptables.ts";
+import { isListed, linesOfChain, listIptables } from "./iptables.ts";
 import type { MasqueradeOptions } from "./masquerade.ts";
 import { MASQUERADE_CHAIN, MASQUERADE_TABLE } from "./masquerade_nft.ts";
 import { listNft, type NftRule } from "./nft.ts";
@@ -36,7 +36,7 @@ async function inIptables(
   const chain = await iptablesChain(attachment);
   const families = FAMILIES.filter((family) => addresses.some(({ ip }) => ip.family === family));
   const listed = await all(families.map((family) => listIptables(host, family, "nat")));
-  if (!listed.some((lines) => lines?.includes(`-N ${chain}`))) return false;
+  if (!listed.some((lines) => lines !== undefined && isListed(lines, `-N ${chain}`))) return false;
   for (const [index, family] of families.entries()) {
     const own = addresses.filter(({ ip }) => ip.family === family);
     const problem = problemIn(listed[index] ?? [], chain, own, family);
@@ -51,11 +51,11 @@ function problemIn(
   addresses: readonly Cidr[],
   family: Family,
 ): string | undefined {
-  const rules = lines.filter((line) => line.startsWith(`-A ${chain} `));
+  const rules = linesOfChain(lines, chain).filter((line) => line.startsWith("-A "));
   if (!rules.some((line) => line.endsWith(" -j MASQUERADE"))) {
     return `the chain ${chain} of IPv${family} does not masquerade any more`;
   }
-  const jumps = lines.filter((line) => line.startsWith("-A POSTROUTING ") && line.endsWith(` -j ${chain}`));
+  const jumps = linesOfChain(lines, "POSTROUTING").filter((line) => line.endsWith(` -j ${chain}`));
   // The oldest releases of the CNI plugins project have one jump for the whole network.
   const sources = jumps.flatMap((line) => parseCidr(/(?<!!) -s (\S+) /.exec(line)?.[1] ?? "") ?? []);
   const exempt = rules.filter((line) => line.endsWith(" -j ACCEPT"))

@@ -22,6 +22,7 @@ import {
 import { portsOfFamily } from "./port_range.ts";
 import { readPortmapConfig, readPortsToRemove } from "./portmap_config.ts";
 import { requirePrevResult } from "./prev_result.ts";
+import type { RuleBatch } from "./rule_batch.ts";
 import type { RepairRules } from "./rule_repair.ts";
 import { forgetFlowsBefore, forgetFlowsOf } from "./stale_flows.ts";
 import { Undo } from "./undo.ts";
@@ -158,13 +159,16 @@ function forwardingIn(request: PluginRequest): WantedForwarding | undefined {
 async function findLocalnetProblem(
   request: PluginRequest,
   wanted: WantedForwarding,
+  batch?: RuleBatch | undefined,
 ): Promise<string | undefined> {
+  const { run, signal } = request;
+  const read = async (name: string) => (await kernelFor(run).readSysctls([name], { signal })).get(name);
+  // Most attachments of a batch have the same device.
+  const valueOf = (name: string) => batch?.once(`sysctl ${name}`, () => read(name)) ?? read(name);
   const sysctl = await localnetSysctl(request, wanted);
   if (sysctl === undefined) return undefined;
-  const { signal } = request;
-  const values = await kernelFor(request.run).readSysctls([sysctl, LOCALNET_OF_ALL], { signal });
-  if ([...values.values()].includes("1")) return undefined;
-  const value = values.get(sysctl);
+  const value = await valueOf(sysctl);
+  if (value === "1" || await valueOf(LOCALNET_OF_ALL) === "1") return undefined;
   return `the kernel parameter "${sysctl}" is ${value === undefined ? "not there" : `"${value}"`}, not "1"`;
 }
 
@@ -178,7 +182,7 @@ export const repairPorts: RepairRules = async (request, host) => {
     // Those of TCP go on as they are. A client of UDP that sent on meanwhile would never reach the container.
     host.batch.after(() => forgetFlowsBefore(hostOf(request), wanted, request.log));
   }
-  const closed = await findLocalnetProblem(request, wanted);
+  const closed = await findLocalnetProblem(request, wanted, host.batch);
   if (closed !== undefined) host.batch.after(() => routeLocalnet(request, wanted));
   return [problem, closed].filter((one) => one !== undefined);
 };

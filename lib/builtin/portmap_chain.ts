@@ -1,6 +1,7 @@
 import { type Cidr, formatCidr, formatIp, type Ip, networkOf, parseCidr, parseIp } from "../cni/address.ts";
 import { PROTOCOLS } from "../cni/port_protocol.ts";
 import type { Forwarding } from "./forwarding.ts";
+import { linesOfChain } from "./iptables.ts";
 import type { PortRange } from "./port_range.ts";
 
 /** The rules of a chain that lead some ports to an address: those that mark packets, and the last one, that translates. */
@@ -61,8 +62,8 @@ function destination({ hostPort, containerPort, count }: PortRange, target: Ip):
 export function readForwarding(lines: readonly string[], chain: string): readonly ForwardingRules[] {
   const found: ForwardingRules[] = [];
   let before: string[] = [];
-  for (const line of lines) {
-    if (!line.startsWith(`-A ${chain} `)) continue;
+  for (const line of linesOfChain(lines, chain)) {
+    if (!line.startsWith("-A ")) continue;
     before.push(line);
     if (valueOf(line, "-j") !== "DNAT") continue;
     const forwarding = readTranslation(line);

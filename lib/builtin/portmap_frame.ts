@@ -1,5 +1,6 @@
 import { iptablesChain, type TaggedAttachment } from "./attachment_tag.ts";
 import type { WantedForwarding } from "./forwarding.ts";
+import { isListed } from "./iptables.ts";
 import type { PortRange } from "./port_range.ts";
 import { type Marking, span } from "./portmap_chain.ts";
 
@@ -26,8 +27,8 @@ export function frameLines(lines: readonly string[], { config }: WantedForwardin
   const chains = [...isOwnMark ? [SET_MARK, MASQUERADE] : [], DNAT];
   return [
     // Not `:CHAIN`, which would empty a chain that another process makes meanwhile.
-    ...chains.filter((chain) => !lines.includes(`-N ${chain}`)).map((chain) => `-N ${chain}`),
-    ...frame.filter((line) => !lines.includes(line.replace(/^-I (\S+) 1 /, "-A $1 "))),
+    ...chains.filter((chain) => !isListed(lines, `-N ${chain}`)).map((chain) => `-N ${chain}`),
+    ...frame.filter((line) => !isListed(lines, line.replace(/^-I (\S+) 1 /, "-A $1 "))),
   ];
 }
 

@@ -10,7 +10,7 @@ import {
   wantedPorts,
 } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import { changeIptables, changeListed, deletion, LONGEST_COMMENT, quote } from "./iptables.ts";
+import { changeIptables, changeListed, deletion, isListed, LONGEST_COMMENT, quote } from "./iptables.ts";
 import { forwardingLines, type ForwardingRules, readForwarding } from "./portmap_chain.ts";
 import { DNAT, dnatChain, entriesOf, entrySpans, frameLines, isEntryOf, markingOf } from "./portmap_frame.ts";
 
@@ -52,7 +52,7 @@ function planPorts(
   const comment = `-m comment --comment ${quote(commentOf(attachment))}`;
   return [
     ...frameLines(lines, wanted),
-    ...lines.includes(`-N ${chain}`) ? clearance(lines, chain, isFormer) : [`:${chain} - [0:0]`],
+    ...isListed(lines, `-N ${chain}`) ? clearance(lines, chain, isFormer) : [`:${chain} - [0:0]`],
     ...ports.flatMap((port) => forwardingLines(chain, port, target, marking)),
     ...entrySpans(config.ports).map(([protocol, list]) =>
       [
@@ -73,7 +73,7 @@ function clearance(
 ): readonly string[] {
   const rules = readForwarding(lines, chain);
   const kept = rules.filter((one) => !isSelected(one));
-  const jumps = lines.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
+  const jumps = lines.filter((line) => line.endsWith(` -j ${chain}`) && line.startsWith("-A "));
   if (kept.length === 0) return [...jumps.map(deletion), `-F ${chain}`];
   return [
     ...jumps.filter((jump) => !kept.some(({ port }) => isEntryOf(jump, port))).map(deletion),

@@ -3,7 +3,7 @@ import { all } from "./all.ts";
 import type { TaggedAttachment } from "./attachment_tag.ts";
 import { includesIp, sharePort, type WantedForwarding, wantedPorts } from "./forwarding.ts";
 import type { Host } from "./host.ts";
-import { listIptables } from "./iptables.ts";
+import { isListed, linesOfChain, listIptables } from "./iptables.ts";
 import { formatRange, type PortRange } from "./port_range.ts";
 import { type ForwardingRules, listedSources, readForwarding } from "./portmap_chain.ts";
 import { DNAT, dnatChain, frameLines, isEntryOf, markingOf } from "./portmap_frame.ts";
@@ -20,7 +20,7 @@ export async function checkPortsOfIptables(
   const chain = await dnatChain(attachment);
   const families = [...wanted.targets.keys()];
   const listed = await all(families.map((family) => listIptables(host, family, "nat")));
-  if (!listed.some((lines) => lines?.includes(`-N ${chain}`))) return false;
+  if (!listed.some((lines) => lines !== undefined && isListed(lines, `-N ${chain}`))) return false;
   for (const [index, family] of families.entries()) {
     const problem = problemIn(listed[index] ?? [], chain, wanted, family);
     if (problem !== undefined) return problem;
@@ -39,7 +39,7 @@ function problemIn(
   if (target === undefined || ports.length === 0) return undefined;
   const [missing] = frameLines(lines, wanted);
   if (missing !== undefined) return `the rule "${missing}" is missing in the table nat of IPv${family}`;
-  const jumps = lines.filter((line) => line.startsWith(`-A ${DNAT} `) && line.endsWith(` -j ${chain}`));
+  const jumps = linesOfChain(lines, DNAT).filter((line) => line.endsWith(` -j ${chain}`));
   const rules = readForwarding(lines, chain);
   const marking = markingOf(wanted);
   const sources = marking === undefined ? [] : listedSources(target, marking);

@@ -11,6 +11,8 @@ import type { NetworkEvent } from "./network_event.ts";
 const RECEIVED_BYTES = 64 * 1024;
 /** More than these are left for the next look, so that a flood does not hold the loop. */
 const MOST_MESSAGES = 256;
+/** When it is known that rules are lost, what else has happened to them is not read: a flush is an event for each rule. */
+const MOST_DROPPED = 16 * 1024;
 
 const RULE_GROUPS = [NETLINK.NFNLGRP_NFTABLES];
 const LINK_GROUPS = [
@@ -97,7 +99,8 @@ export class NetlinkEvents implements Disposable {
   take(): NetworkEvent | undefined {
     const found = new Found();
     for (const { fd, isOfRules } of this.#sockets) {
-      for (let count = 0; count < MOST_MESSAGES && this.#receive(fd, isOfRules, found); count++);
+      const most = () => isOfRules && found.rules ? MOST_DROPPED : MOST_MESSAGES;
+      for (let count = 0; count < most() && this.#receive(fd, isOfRules, found); count++);
     }
     return found.isEmpty ? undefined : found;
   }
@@ -118,7 +121,7 @@ export class NetlinkEvents implements Disposable {
     // A process of the same namespace may write here too; the kernel is number 0.
     if (this.#fromView.getUint32(NETLINK_OFFSETS.sockaddr_nl.nl_pid, true) !== 0) return true;
     if (length > this.#buffer.length) found.isIncomplete = true;
-    else this.#read(this.#buffer.subarray(0, length), isOfRules, found);
+    else if (!isOfRules || !found.rules) this.#read(this.#buffer.subarray(0, length), isOfRules, found);
     return true;
   }
 

@@ -20,6 +20,7 @@ const megabytes = (name: string, goal: number): Goal => ({ name, against: EMPTY,
 
 const CHAIN = "built-in bridge with ipMasq, portmap, firewall and tuning";
 const UP = "set-up of a pod, built-in plugins";
+const FLUSH = "flushed rules of 1,000 published ports";
 const PROGRAMS = "set-up of a pod, built-in plugins, no --allow-ffi";
 const DOWN = "tear-down of a pod, built-in plugins";
 const CPU = "CPU time of a pod, built-in plugins";
@@ -95,6 +96,12 @@ export const GOALS = {
     up8: ofPeer(`set-up of a pod, ${CHAIN}, 8 at a time`, 0.3),
     down1: ofPeer(`tear-down of a pod, ${CHAIN}, 1 at a time`),
     down8: ofPeer(`tear-down of a pod, ${CHAIN}, 8 at a time`),
+  },
+  repair: {
+    iptables: ms(`${FLUSH} of 100 pods put back, iptables`, "the start of the flush", 2_000),
+    nftables: ms(`${FLUSH} of 100 pods put back, nftables`, "the start of the flush", 2_000),
+    manyPods: ms(`${FLUSH} of 1,000 pods put back, iptables`, "the start of the flush", 2_000),
+    cpu: ms(`${FLUSH} of 100 pods put back, iptables: CPU time`, "the daemon before the flush", 1_000),
   },
   programs: {
     add: ms(

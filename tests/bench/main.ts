@@ -17,6 +17,7 @@ import { Peer, PeerError } from "./peer.ts";
 import { measurePods } from "./pods.ts";
 import { measurePrograms } from "./programs.ts";
 import { measureHundredThousand, measureTenThousand } from "./records.ts";
+import { measureRepair } from "./repair.ts";
 import { reportJson, reportTable } from "./report.ts";
 
 const MEASURES: Measures = {
@@ -24,6 +25,7 @@ const MEASURES: Measures = {
   engine: measureEngine,
   originals: measureOriginals,
   chain: measureChain,
+  repair: measureRepair,
   programs: measurePrograms,
   daemon: measureDaemon,
   cri: measureCri,

@@ -72,6 +72,27 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a flush of many rules is one event, and nothing of it is left for the next look",
+  ...need("root", "ip", "nft"),
+  fn: inWorld(async (world) => {
+    const netns = await world.netns("a");
+    const rules = Array.from(
+      { length: 2_000 },
+      () => 'add rule inet t c counter comment "a rule of some length"',
+    );
+    await Deno.writeTextFile(
+      `${world.dir}/some`,
+      ["add table inet t", "add chain inet t c", ...rules, ""].join("\n"),
+    );
+    await sh(`nft -f ${world.dir}/some`, netns);
+    using events = eventsIn(netns);
+    await sh("nft flush ruleset", netns);
+    assertEquals(events.take()?.rules, true);
+    assertEquals(events.take(), undefined);
+  }),
+});
+
+Deno.test({
   name: "more events than the kernel has room for are one that says so",
   ...need("root", "ip", "nft"),
   fn: inWorld(async (world) => {
