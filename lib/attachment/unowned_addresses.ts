@@ -15,7 +15,7 @@ export type FindStoredAddresses = (list: NetworkConfigList) => Promise<readonly 
 
 /** Dependencies of {@linkcode unownedAddresses}. */
 export interface UnownedAddressesContext {
-  readonly store: AttachmentStore;
+  readonly store: Pick<AttachmentStore, "scanAll">;
   /** @default {finds none} */
   readonly storedAddresses?: FindStoredAddresses | undefined;
 }

@@ -2,6 +2,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { Kernel, KernelOptions } from "../kernel/kernel.ts";
 import { findLink } from "../kernel/links.ts";
+import { preferredRoute } from "../kernel/preferred_route.ts";
 import type { PluginRequest } from "../plugin/serve.ts";
 import type { LinkConfig } from "./link_config.ts";
 
@@ -49,9 +50,5 @@ async function defaultLink(kernel: Kernel, options: KernelOptions): Promise<stri
     { kind: "show-routes", family: 4, defaults: true },
     { kind: "show-routes", family: 6, defaults: true },
   ], options);
-  const usable = [...v4, ...v6].filter(({ isMain, isUnicast, hops }) =>
-    isMain && isUnicast && hops.length > 0
-  );
-  const [best] = usable.toSorted((one, other) => (one.metric ?? 0) - (other.metric ?? 0));
-  return best?.hops[0]?.device;
+  return preferredRoute([...v4, ...v6])?.hops[0]?.device;
 }

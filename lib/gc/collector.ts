@@ -1,4 +1,5 @@
 import type { CallOptions } from "../async/call_options.ts";
+import { once } from "../async/once.ts";
 import type { NetworkConfigList } from "../cni/config.ts";
 import { DEFAULT_TIMEOUTS } from "../plugin/deadline.ts";
 import { type FindStoredAddresses, unownedAddresses } from "../attachment/unowned_addresses.ts";
@@ -104,9 +105,12 @@ export class GarbageCollector {
 
   /** They are not podwire's to remove: what a plugin does with them at its GC is its own matter. */
   async #reportUnowned({ current, report, signal }: Sweep): Promise<void> {
+    const { store, storedAddresses } = this.#options;
+    // All networks are compared with the same records.
+    const context = { storedAddresses, store: { scanAll: once(() => store.scanAll()) } };
     for (const list of current.values()) {
       signal?.throwIfAborted();
-      for (const why of await unownedAddresses(list, this.#options)) {
+      for (const why of await unownedAddresses(list, context)) {
         report.kept.push({ kind: "addresses", network: list.name, why });
       }
     }

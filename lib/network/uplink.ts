@@ -2,6 +2,7 @@ import { FAMILIES, type Family } from "../cni/default_route.ts";
 import { HostError } from "../host/command.ts";
 import type { Kernel, KernelOptions } from "../kernel/kernel.ts";
 import { findLink } from "../kernel/links.ts";
+import { preferredRoute } from "../kernel/preferred_route.ts";
 
 /** An interface of this host through which packets leave it. */
 export interface Uplink {
@@ -43,9 +44,7 @@ async function devicesOf(
 ): Promise<ReadonlySet<string>> {
   try {
     const [routes] = await kernel.apply([{ kind: "show-routes", family, defaults: true }], { signal });
-    const [best] = routes.filter(({ isMain, hops }) => isMain && hops.length > 0)
-      .toSorted((a, b) => (a.metric ?? 0) - (b.metric ?? 0));
-    return new Set(best?.hops.map(({ device }) => device));
+    return new Set(preferredRoute(routes)?.hops.map(({ device }) => device));
   } catch (error) {
     if (error instanceof HostError) return new Set();
     throw error;

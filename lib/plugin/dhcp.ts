@@ -2,6 +2,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, member } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { CommandRequest, RunCommand } from "../host/command.ts";
+import { fileIdentity } from "../host/file_identity.ts";
 import { hasListener } from "../host/unix_listener.ts";
 
 /** The type of the IPAM plugin that asks a DHCP server. Its daemon holds the leases, and the executable is its client. */
@@ -42,20 +43,30 @@ export async function requireDhcpDaemon(config: JsonObject): Promise<void> {
 
 const HELP_MS = 5_000;
 
+/** What executables answered, by their paths; valid for as long as the file is the same. */
+const answers = new Map<string, { readonly identity: string; readonly keeps: boolean }>();
+
 /**
  * Whether the daemon of an executable lets a lease be that it has, if it is asked for it again. Older releases (1.1.1) begin a second
- * one, which they renew for ever, also after a DEL. Releases that have the flag `-resendtimeout` (1.6) surely do not.
+ * one, which they renew for ever, also after a DEL. Releases that have the flag `-resendtimeout` (1.6) surely do not. An
+ * executable is asked once, and again when its file has changed.
  *
- * Permissions: `--allow-run` of the executable.
+ * Permissions: `--allow-run` and `--allow-read` of the executable.
  */
 export async function keepsLeases(
   path: string,
   { run, env, signal }: Pick<CommandRequest, "env" | "signal"> & { readonly run: RunCommand },
 ): Promise<boolean> {
+  const identity = await fileIdentity(path);
+  const known = answers.get(path);
+  if (known !== undefined && known.identity === identity) return known.keeps;
   const limit = AbortSignal.timeout(HELP_MS);
   const either = signal === undefined ? limit : AbortSignal.any([signal, limit]);
   const { stdout, stderr } = await run({ program: path, args: ["daemon", "-h"], env, signal: either });
-  return /^\s*-resendtimeout\b/m.test(`${stdout}${stderr}`);
+  const keeps = /^\s*-resendtimeout\b/m.test(`${stdout}${stderr}`);
+  // If the file was replaced meanwhile, the answer may be of the old file or of the new one.
+  if (identity !== undefined && identity === await fileIdentity(path)) answers.set(path, { identity, keeps });
+  return keeps;
 }
 
 /** What the original says if its daemon could not get a lease. */

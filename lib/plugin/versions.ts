@@ -4,7 +4,7 @@ import { type Json, type JsonObject, parseJson } from "../cni/json.ts";
 import { anyText, listOf, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
 import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
-import { statOf } from "../host/file.ts";
+import { fileIdentity } from "../host/file_identity.ts";
 import type { PluginCall } from "./call.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
 import type { PluginRunner } from "./exec.ts";
@@ -51,7 +51,7 @@ export class VersionProbe {
       return { cniVersion: CURRENT_VERSION, supportedVersions: source.plugin.versions };
     }
     const { path } = source;
-    const identity = await identityOf(path);
+    const identity = await fileIdentity(path);
     const known = this.#answers.get(path);
     if (known !== undefined && known.identity === identity) return known.versions;
     const ask = (signal?: AbortSignal) => this.#ask(type, signal);
@@ -59,7 +59,7 @@ export class VersionProbe {
       ? await ask(signal)
       : await withCniErrors(() => this.#probes.join(`${path}:${identity}`, ask, signal));
     // If the file was replaced meanwhile, the answer may be of the old file or of the new one.
-    if (identity !== undefined && identity === await identityOf(path)) {
+    if (identity !== undefined && identity === await fileIdentity(path)) {
       this.#answers.set(path, { identity, versions });
     }
     return versions;
@@ -122,9 +122,4 @@ function undecodable(reason: string, cause?: unknown): CniError {
 
 function isOlderThanVersion(error: unknown): boolean {
   return isCniError(error, "plugin") && error.msg === UNKNOWN_VERB && error.context.details === undefined;
-}
-
-async function identityOf(path: string): Promise<string | undefined> {
-  const stat = await statOf(path);
-  return stat && [stat.dev, stat.ino, stat.size, stat.mtimeMs].join(":");
 }

@@ -1,5 +1,6 @@
 import { turnIfDue } from "../async/breathe.ts";
 import { inParallel } from "../async/parallel.ts";
+import { asCniError } from "../errors/to_cni_error.ts";
 import type { LinkTraffic } from "../host/link_info.ts";
 import { kernelFor, speaksNetlink } from "../kernel/choose_kernel.ts";
 import type { SandboxContext } from "./context.ts";
@@ -52,8 +53,8 @@ async function trafficIn(
     });
   } catch (error) {
     signal?.throwIfAborted();
-    // The namespace has gone since, or this user may not enter it.
-    if (error instanceof Error) return null;
-    throw error;
+    // The namespace has gone since, or this user may not enter it. A fault of podwire must not look so.
+    if (asCniError(error).kind === "internal") throw error;
+    return null;
   }
 }
