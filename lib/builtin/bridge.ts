@@ -15,8 +15,8 @@ import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { checkIpam } from "./check_ipam.ts";
 import type { Host } from "./host.ts";
-import { attachmentComment } from "./attachment_tag.ts";
-import { bridgeAddresses, checkBridge } from "./bridge_check.ts";
+import { attachmentComment, attachmentTag } from "./attachment_tag.ts";
+import { bridgeAddresses, checkBridge, portProblem } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
 import { ensureVlanGateway, removeUnusedGateway, removeUnusedGateways } from "./vlan_gateway.ts";
 import { aliasWith, replaceable } from "./bridge_owner.ts";
@@ -302,8 +302,38 @@ export const repairBridge: RepairRules = async (request, host, options) => {
     ipMasq: ipamType === "" ? [] : ipMasq,
     ipMasqBackend,
   }, { ...options, forwarded });
-  return [...missing, ...config.macspoofchk ? await repairSpoofCheck(request, host, attachment, config) : []];
+  return [
+    ...missing,
+    ...await repairPort(request, host, attachment, config),
+    ...config.macspoofchk ? await repairSpoofCheck(request, host, attachment, config) : [],
+  ];
 };
+
+/** Only where the alias says that the port is that of the attachment: the name could be one of another link by now. */
+async function repairPort(
+  request: PluginRequest,
+  { batch }: BatchHost,
+  { result: { interfaces = [] } }: Expected,
+  config: BridgeConfig,
+): Promise<readonly string[]> {
+  const host = hostOf(request);
+  const kernel = kernelFor(host.run);
+  const links = await batch.once("links", async () => {
+    // Of one kind alone `ip` does not show what a port may do.
+    const [listed] = await kernel.apply([{ kind: "show-links" }], { signal: host.signal });
+    return new Map(listed.map((link) => [link.name, link]));
+  });
+  const tag = await attachmentTag(tagged(request));
+  const port = interfaces.flatMap(({ name, sandbox }) => sandbox ? [] : links.get(name) ?? [])
+    .find(({ alias, master }) => alias.startsWith(tag) && master === config.bridge);
+  const problem = port && portProblem(config, port);
+  if (port === undefined || problem === undefined) return [];
+  const { hairpinMode: hairpin, portIsolation: isolated } = config;
+  batch.after(async () => {
+    await kernel.apply([{ kind: "set-port", name: port.name, hairpin, isolated }], host);
+  });
+  return [problem];
+}
 
 async function repairSpoofCheck(
   { containerId, ifName }: PluginRequest,

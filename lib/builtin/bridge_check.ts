@@ -83,6 +83,8 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   const portLink = portLinks[at];
   checkLink(port, portLink, "veth");
   checkMtu({ name: port.name, mtu: portLink.mtu }, config.mtu);
+  const wrongFlag = portProblem(config, portLink);
+  if (wrongFlag !== undefined) throw wrong(wrongFlag);
   await checkVlans(host, config, { bridge: bridgeLink, port: port.name });
   if (config.macspoofchk) {
     const { containerId, ifName } = wanted;
@@ -92,6 +94,21 @@ async function checkLinks(host: Host, config: BridgeConfig, wanted: ExpectedOnBr
   }
   checkAddresses(result, inside, container.name);
   checkRoutes(result.routes ?? [], routes);
+}
+
+/** Returns which flag of a port of the bridge is not as its ADD left it; undefined if none is. */
+export function portProblem(
+  { hairpinMode, portIsolation }: Pick<BridgeConfig, "hairpinMode" | "portIsolation">,
+  { name, port }: Pick<LinkInfo, "name" | "port">,
+): string | undefined {
+  if (port === undefined) return undefined;
+  const { hairpin, isolated = portIsolation } = port;
+  if (hairpin !== hairpinMode) {
+    return `bridge port "${name}" is ${hairpinMode ? "not " : ""}in hairpin mode`;
+  }
+  return isolated === portIsolation
+    ? undefined
+    : `bridge port "${name}" is ${portIsolation ? "not " : ""}isolated`;
 }
 
 async function checkVlans(

@@ -15,6 +15,8 @@ export interface LinkInfo {
   readonly mac: string;
   /** The bridge that it is a port of; empty if none. */
   readonly master: string;
+  /** What a port of a bridge may do; undefined for others, and unless `ip` runs with `-d`. */
+  readonly port?: BridgePortFlags | undefined;
   /** As in `veth` or `bridge`; empty for a device of the machine, and unless `ip` runs with `-d`. */
   readonly kind: string;
   /** Of a macvlan or an ipvlan, as in `bridge` or `l2`; empty for others, and unless `ip` runs with `-d`. */
@@ -39,6 +41,14 @@ export interface LinkInfo {
   readonly addresses: readonly LinkAddress[];
   /** Absent unless it was asked for. */
   readonly traffic?: LinkTraffic;
+}
+
+/** What a port of a bridge may do. */
+export interface BridgePortFlags {
+  /** Whether what comes in through it may leave through it. */
+  readonly hairpin: boolean;
+  /** Whether it reaches only ports that are not isolated; undefined for a kernel that does not know that. */
+  readonly isolated: boolean | undefined;
 }
 
 /** What an interface has carried since it exists, as it sees it: what is sent to a pod, the interface in it receives. */
@@ -83,8 +93,8 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
   const text = (key: string) => String(shown[key] ?? "");
   const list = (key: string) => Array.isArray(shown[key]) ? shown[key] : [];
   const flags = list("flags");
-  const info = shown.linkinfo as { readonly info_kind?: string; readonly info_data?: unknown } | undefined;
-  const kind = info?.info_kind ?? "";
+  const info = shown.linkinfo as Partial<Readonly<Record<string, unknown>>> | undefined;
+  const kind = String(info?.info_kind ?? "");
   const [data = {}] = objectsIn([info?.info_data]);
   return {
     name: text("ifname"),
@@ -94,6 +104,7 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
     parent: text("link"),
     mac: text("address"),
     master: text("master"),
+    port: info?.info_slave_kind === "bridge" ? portFlagsOf(info.info_slave_data) : undefined,
     kind,
     mode: kind === "macvlan" || kind === "ipvlan" ? String(data.mode ?? "") : "",
     vlanId: kind === "vlan" && typeof data.id === "number" ? data.id : undefined,
@@ -114,6 +125,11 @@ function linkOf(shown: Readonly<Record<string, unknown>>): LinkInfo {
     }),
     ...trafficOf(shown.stats64 ?? shown.stats),
   };
+}
+
+function portFlagsOf(shown: unknown): BridgePortFlags {
+  const [{ hairpin, isolated } = {}] = objectsIn([shown]);
+  return { hairpin: hairpin === true, isolated: typeof isolated === "boolean" ? isolated : undefined };
 }
 
 /** Reads the counters, which `ip` only shows with `-s`. */

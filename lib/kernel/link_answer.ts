@@ -1,5 +1,5 @@
 import { LIBC } from "../host/libc_constants.ts";
-import type { LinkInfo, LinkTraffic } from "../host/link_info.ts";
+import type { BridgePortFlags, LinkInfo, LinkTraffic } from "../host/link_info.ts";
 import { ipOf, printIp } from "./ip_bytes.ts";
 import { linkType, PRINTED_TYPES } from "./link_type.ts";
 import { NETLINK, NETLINK_OFFSETS, NETLINK_SIZES } from "./netlink_constants.ts";
@@ -41,6 +41,7 @@ export function readLink(
     parentIndex: found.isElsewhere ? 0 : found.link,
     mac: printHardwareAddress(found.address, type),
     masterIndex: found.master,
+    port: found.port,
     kind: found.kind,
     mode: modeOf(found),
     vlanId: found.kind === "vlan" ? found.data.get(NETLINK.IFLA_VLAN_ID) : undefined,
@@ -58,8 +59,9 @@ export function readLink(
   };
 }
 
-function readAttributes(reader: NetlinkReader, start: number, end: number, hasTraffic: boolean) {
-  const found = {
+/** What is not in the message. */
+function nothingFound() {
+  return {
     name: "",
     altNames: [] as string[],
     address: NO_BYTES,
@@ -75,7 +77,12 @@ function readAttributes(reader: NetlinkReader, start: number, end: number, hasTr
     data: new Map<number, number>(),
     alias: "",
     traffic: undefined as LinkTraffic | undefined,
+    port: undefined as BridgePortFlags | undefined,
   };
+}
+
+function readAttributes(reader: NetlinkReader, start: number, end: number, hasTraffic: boolean) {
+  const found = nothingFound();
   reader.attributes(start, end, (type, start, end) => {
     switch (type) {
       case NETLINK.IFLA_IFNAME:
@@ -134,13 +141,14 @@ function readTraffic(reader: NetlinkReader, start: number, end: number): LinkTra
 /** The data of other kinds is not read: their attributes have other lengths. */
 const READ_KINDS: readonly string[] = ["macvlan", "ipvlan", "vlan", "vrf", "bridge"];
 
-/** Reads the kind, and the numbers that are special about it; the kernel writes the kind first. */
+/** Reads the kind, the numbers that are special about it, and what a port of a bridge may do; the kernel writes the kind first. */
 function readKind(
   reader: NetlinkReader,
   start: number,
   end: number,
-  found: { kind: string; readonly data: Map<number, number> },
+  found: { kind: string; port: BridgePortFlags | undefined; readonly data: Map<number, number> },
 ): void {
+  found.port = readPort(reader, start, end);
   found.kind = textOf(reader, start, end, NETLINK.IFLA_INFO_KIND)[0] ?? "";
   if (!READ_KINDS.includes(found.kind)) return;
   reader.attributes(start, end, (type, start, end) => {
@@ -151,6 +159,22 @@ function readKind(
       else if (end - start === 4) found.data.set(type, reader.u32(start, end));
     });
   });
+}
+
+/** What a port of a bridge may do; undefined for what is none. */
+function readPort(reader: NetlinkReader, start: number, end: number): BridgePortFlags | undefined {
+  if (textOf(reader, start, end, NETLINK.IFLA_INFO_SLAVE_KIND)[0] !== "bridge") return undefined;
+  const flags = new Map<number, boolean>();
+  reader.attributes(start, end, (type, start, end) => {
+    if (type !== NETLINK.IFLA_INFO_SLAVE_DATA) return;
+    reader.attributes(start, end, (type, start, end) => {
+      if (end - start === 1) flags.set(type, reader.u8(start, end) !== 0);
+    });
+  });
+  return {
+    hairpin: flags.get(NETLINK.IFLA_BRPORT_MODE) ?? false,
+    isolated: flags.get(NETLINK.IFLA_BRPORT_ISOLATED),
+  };
 }
 
 function modeOf(

@@ -220,7 +220,7 @@ export interface ShowLink {
 /** Shows the interfaces of the namespace. */
 export interface ShowLinks {
   readonly kind: "show-links";
-  /** Only those of this kind. @default {all} */
+  /** Only those of this kind, without what a port of a bridge may do. @default {all} */
   readonly of?: "veth" | "ifb" | undefined;
   /** Only the ports of this bridge; it fails if there is no such interface. @default {all} */
   readonly bridge?: string | undefined;

@@ -46,7 +46,8 @@ export async function showLinks(
   for (const link of links) {
     // The kernel may know no such filter.
     if (of !== undefined && link.kind !== of || master !== undefined && link.masterIndex !== master) continue;
-    result.push(await shown(link, names, known?.get(link.index)));
+    const one = of === undefined ? link : { ...link, port: undefined };
+    result.push(await shown(one, names, known?.get(link.index)));
   }
   return result;
 }

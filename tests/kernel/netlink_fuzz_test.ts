@@ -140,6 +140,7 @@ Deno.test("the answers before they are changed are read", () => {
       parentIndex: 0,
       mac: "02:00:00:00:00:0a",
       masterIndex: 3,
+      port: undefined,
       kind: "veth",
       mode: "",
       vlanId: undefined,

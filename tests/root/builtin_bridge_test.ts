@@ -330,6 +330,18 @@ Deno.test({
         "is in promiscuous mode",
       ],
       [
+        `ip link set ${host} type bridge_slave hairpin on`,
+        undefined,
+        `ip link set ${host} type bridge_slave hairpin off`,
+        `bridge port "${host}" is in hairpin mode`,
+      ],
+      [
+        `ip link set ${host} type bridge_slave isolated on`,
+        undefined,
+        `ip link set ${host} type bridge_slave isolated off`,
+        `bridge port "${host}" is isolated`,
+      ],
+      [
         `ip link set ${world.bridge} down`,
         undefined,
         // The kernel has removed the IPv6 address.

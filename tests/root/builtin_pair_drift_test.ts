@@ -87,6 +87,14 @@ const OF_TYPE: Readonly<Record<string, Readonly<Record<string, Loss>>>> = {
   bridge: {
     "the bridge": [() => "ip link del br0", /interface "br0" is not there any more/],
     "the port of the bridge": [(port) => `ip link set ${port} nomaster`, /connects "eth0" with bridge "br0"/],
+    "the port being without hairpin mode": [
+      (port) => `ip link set ${port} type bridge_slave hairpin on`,
+      /bridge port "veth.*" is in hairpin mode/,
+    ],
+    "the port being not isolated": [
+      (port) => `ip link set ${port} type bridge_slave isolated on`,
+      /bridge port "veth.*" is isolated/,
+    ],
     "the address of the bridge": [
       () => "ip addr del 10.1.0.1/24 dev br0",
       /bridge "br0" does not have the address 10\.1\.0\.1\/24/,

@@ -170,6 +170,34 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "a port of the bridge that has lost its hairpin mode gets it back, the one of another link with its name does not",
+  ...NEEDED,
+  fn: async () => {
+    await using world = await DriftWorld.make("nftables");
+    const { sandboxes } = world.podwire();
+    await sandboxes.run({ id: world.own.id("web"), name: "web", networks: [{ name: "net" }] });
+    const listed = await world.machine.sh("ip -o link show master br-net");
+    const port = /^\d+: ([^@]+)@/.exec(listed)?.[1] ?? "";
+    const flag = async () => /hairpin (on|off)/.exec(await world.machine.sh(`ip -d link show ${port}`))?.[1];
+    assertEquals(await flag(), "on");
+    await world.machine.sh(`ip link set ${port} type bridge_slave hairpin off`);
+    const { reason } = await sandboxes.check("web");
+    assertMatch(reason ?? "", /bridge port "veth[0-9a-f]+" is not in hairpin mode/);
+    assertEquals((await sandboxes.repair({ dryRun: true })).repaired.length, 1);
+    assertEquals(await flag(), "off");
+    const { repaired, kept } = await sandboxes.repair();
+    assertEquals(repaired.map(({ why }) => why), [`bridge port "${port}" is not in hairpin mode`]);
+    assertEquals([kept, await flag(), (await sandboxes.check("web")).reason], [[], "on", undefined]);
+    await world.machine.sh(
+      `ip link set ${port} alias other; ip link set ${port} type bridge_slave hairpin off`,
+    );
+    assertEquals(await sandboxes.repair(), { repaired: [], kept: [] });
+    assertEquals(await flag(), "off");
+  },
+});
+
+Deno.test({
   name: "rules of a sandbox that is stopped, or whose namespace is gone, do not come back",
   ...NEEDED,
   fn: async () => {
