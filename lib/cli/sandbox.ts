@@ -78,34 +78,32 @@ export async function exec(input: CommandInput): Promise<number> {
   if (program === undefined) throw new CniError("usage", "exec needs a command: podwire exec NAME -- CMD");
   const options = { ...namespaceOf(input), infra: input.flag("infra") };
   await using entry = await openPodwire(input).sandboxes.enter(name, options);
-  using passing = passSignals(io);
+  const passing = passSignals(io);
   const onUnsent = (error: Error) => logger(input).warn(`Cannot pass a signal on: ${error.message}`);
   const { code } = await runAttached({ ...entry.command(program, args), inheritEnv: true }, {
     onSpawn: ({ pid, kill }) =>
       passing.to(entry.forks ? (signal) => void signalChildrenOf(pid, signal).catch(onUnsent) : kill),
   });
+  // Another process may get its ID.
+  passing.to(() => {});
   return code;
 }
 
 /**
  * Keeps signals until there is a CMD to pass them to: it may be at work, and get a signal, before this process gets the processor
- * again.
+ * again. It listens until this process ends: one may come to CMD first, and here when CMD has ended already, where without a
+ * listener it would end this process before it has returned the code of CMD.
  */
-function passSignals(io: Io): Disposable & { to(next: (signal: SignalName) => void): void } {
+function passSignals(io: Io): { to(next: (signal: SignalName) => void): void } {
   const early: SignalName[] = [];
   let pass: (signal: SignalName) => void = (signal) => early.push(signal);
-  const listeners = [
-    io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => pass(signal)),
-    // The terminal sends SIGINT to the whole process group. CMD has got it too, and decides.
-    io.onSignal(["SIGINT"], () => {}),
-  ];
+  io.onSignal(["SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => pass(signal));
+  // The terminal sends SIGINT to the whole process group. CMD has got it too, and decides.
+  io.onSignal(["SIGINT"], () => {});
   return {
     to: (next) => {
       pass = next;
       for (const signal of early) next(signal);
-    },
-    [Symbol.dispose]: () => {
-      for (const remove of listeners) remove();
     },
   };
 }

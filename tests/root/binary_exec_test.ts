@@ -86,3 +86,12 @@ binaryTest("exec leaves Ctrl-C to the command", [], async (world) => {
   await sandbox(world);
   await assertLeavesCtrlC(world);
 });
+
+binaryTest("exec returns the code of a command that ends right after a Ctrl-C", [], async (world) => {
+  await sandbox(world);
+  // Deno looks at signals in a thread of its own, which may come last.
+  for (let round = 0; round < 12; round++) {
+    const { code } = await world.podwire(["exec", "box", "--", "sh", "-c", "kill -INT $PPID; exit 7"]);
+    assertEquals(code, 7, `round ${round}`);
+  }
+});
