@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { firewall } from "../../lib/builtin/firewall.ts";
 import { bridgeOfResult } from "../../lib/builtin/firewall_needs.ts";
+import { repairRules } from "../../lib/builtin/repair_rules.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Verb } from "../../lib/plugin/invocation.ts";
 import { servePlugin } from "../../lib/plugin/serve.ts";
@@ -125,6 +126,60 @@ Deno.test("the CHECK of the firewall looks whether the zone has the addresses", 
   assertEquals(there.code, 0);
   const gone = await call("CHECK", firewalld({ querySource: { stdout: "b false\n" } }));
   assertStringIncludes(gone.document.msg, 'not in zone "trusted" of firewalld');
+});
+
+/** Repairs the rules of containers on a machine where `script` answers. */
+async function repaired(script: Script, configs: readonly JsonObject[], dryRun = false) {
+  const scripted = new ScriptedRun((ran) => ran.command.startsWith("nft") ? MISSING : script(ran));
+  const owners = configs.map((more, index) => ({
+    ...{ type: "firewall", containerId: `c${index}`, netns: "/run/netns/x", ifName: "eth0", args: [] },
+    config: {
+      ...{ cniVersion: "1.1.0", name: "web", type: "firewall", ...more },
+      prevResult: {
+        cniVersion: "1.1.0",
+        interfaces: [{ name: "br0" }, { name: "eth0", sandbox: "/run/netns/x" }],
+        ips: [{ address: `10.1.0.${2 + index}/24`, interface: 1 }],
+      },
+    },
+  }));
+  const host = { run: scripted.run, signal: new AbortController().signal };
+  const found = await repairRules(owners, host, { dryRun });
+  return { scripted, found: found.map(({ missing, error }) => ({ missing, error: error?.msg })) };
+}
+
+Deno.test("a repair puts an address back into the zone of firewalld, and a dry run only says that it is not there", async () => {
+  const script = firewalld({ querySource: { stdout: "b false\n" }, ...NOT_STRICT });
+  for (const dryRun of [true, false]) {
+    const { scripted, found } = await repaired(script, [{ firewalldZone: "pods" }], dryRun);
+    assertEquals(found, [{
+      missing: ['the address 10.1.0.2 is not in zone "pods" of firewalld any more'],
+      error: undefined,
+    }]);
+    assertEquals(zoneCalls(scripted), [
+      `${ZONE} querySource ss pods 10.1.0.2/32`,
+      ...dryRun ? [] : [`${ZONE} addSource ss pods 10.1.0.2/32`],
+    ]);
+    assertEquals(restores(scripted), []);
+  }
+});
+
+Deno.test("a repair of a zone while firewalld is down says so, and the rules of others are repaired all the same", async () => {
+  const down: Script = ({ command }) => {
+    if (!command.startsWith("busctl")) return undefined;
+    if (command.includes("NameHasOwner")) return { stdout: "b false\n" };
+    return refused("The name org.fedoraproject.FirewallD1 was not provided by any .service files");
+  };
+  const { scripted, found } = await repaired(down, [{ backend: "firewalld" }, { backend: "iptables" }]);
+  assertEquals(found[0]?.missing, []);
+  assertStringIncludes(
+    found[0]?.error ?? "",
+    'Cannot look for 10.1.0.2 in zone "trusted" of firewalld',
+  );
+  assertEquals(found[1]?.error, undefined);
+  assertEquals(found[1]?.missing.length, 1);
+  assertEquals(zoneCalls(scripted), [`${ZONE} querySource ss trusted 10.1.0.2/32`]);
+  assertEquals(restores(scripted).length, 1);
+  assertStringIncludes(restores(scripted)[0] ?? "", "-A CNI-FORWARD -s 10.1.0.3/32 -j ACCEPT\n");
 });
 
 Deno.test("an address that is in the zone already is accepted, and an ADD that fails then leaves it there", async () => {
