@@ -89,7 +89,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "descriptors.ts",
       "dir_watch.ts",
       "stat.ts",
-      "file_identity.ts",
       "compare_bytes.ts",
       "file.ts",
       "file_now.ts",

@@ -2,7 +2,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, member } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { CommandRequest, RunCommand } from "../host/command.ts";
-import { fileIdentity } from "../host/file_identity.ts";
+import { fileIdentity } from "../host/file.ts";
 import { hasListener } from "../host/unix_listener.ts";
 
 /** The type of the IPAM plugin that asks a DHCP server. Its daemon holds the leases, and the executable is its client. */

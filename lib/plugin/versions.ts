@@ -4,7 +4,7 @@ import { type Json, type JsonObject, parseJson } from "../cni/json.ts";
 import { anyText, listOf, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
 import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
-import { fileIdentity } from "../host/file_identity.ts";
+import { fileIdentity } from "../host/file.ts";
 import type { PluginCall } from "./call.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
 import type { PluginRunner } from "./exec.ts";
