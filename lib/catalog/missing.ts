@@ -10,7 +10,17 @@ export function noSuchNetwork(content: CatalogContent, name: string): CniError {
   const msg = files.length === 0
     ? `no net configurations found in ${placeOf(content)}`
     : `no net configuration with name "${name}" in ${placeOf(content)}`;
-  return new CniError("not-found", msg, { details: rejectedFiles(files), hint: LIST_HINT });
+  return new CniError("not-found", msg, { details: rejectedFiles(files), hint: listHint(files) });
+}
+
+/** A longer list would hide the message. */
+const MOST_NAMES = 10;
+
+/** Names the networks that exist, if they are few. */
+function listHint(files: readonly CatalogFile[]): string {
+  const names = [...new Set(files.flatMap(({ list }) => list?.name ?? []))];
+  if (names.length === 0 || names.length > MOST_NAMES) return LIST_HINT;
+  return `there ${names.length === 1 ? "is" : "are"} ${names.join(", ")}; ${LIST_HINT}`;
 }
 
 /** Makes the error about a catalog without default network. */

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { CniError } from "../cni/error.ts";
+import { didYouMean } from "../cni/near_miss.ts";
 import type { Io } from "../host/io.ts";
 
 /** One option of the command line. */
@@ -204,7 +205,9 @@ function readOption(
   }
   // An option that takes a value stands alone: neither in a group such as "-fn", nor joined to its value as in "-nVALUE".
   if (option === undefined || (option.kind !== "flag" && !isAlone)) {
-    throw new CniError("usage", `unknown option ${written}`, { hint: "`--help` lists the options" });
+    throw new CniError("usage", `unknown option ${written}`, {
+      hint: meantOption(written, option, options) ?? "`--help` lists the options",
+    });
   }
   if (option.kind === "flag") {
     if (isAlone && args[index] !== written) throw new CniError("usage", `option ${flag} takes no value`);
@@ -219,6 +222,18 @@ function readOption(
     throw new CniError("usage", `option --${option.name}: a value of several lines cannot begin with "-"`);
   }
   return { name: option.name, value: text };
+}
+
+/** Returns the hint for an option that may have been meant. */
+function meantOption(
+  written: string,
+  joined: OptionSpec | undefined,
+  options: readonly OptionSpec[],
+): string | undefined {
+  if (joined !== undefined) {
+    return `write its value apart: ${`-${joined.alias} ${joined.value ?? ""}`.trim()}`;
+  }
+  return didYouMean(written.replace(/^-+/, ""), options.map(({ name }) => name), "--");
 }
 
 function missingValue(flag: string, { value }: OptionSpec): CniError {

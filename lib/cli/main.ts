@@ -55,8 +55,13 @@ async function dispatch(io: Io, format: { json: boolean }): Promise<number> {
   const group = COMMANDS.filter((known) => known.name.startsWith(`${asked} `));
   if (group.length > 0) return showGroup(io, asked, group);
   if (command === undefined) {
+    const { didYouMean } = await import("../cni/near_miss.ts");
+    const groups = COMMANDS.flatMap(({ name }) =>
+      name.includes(" ") ? [name.slice(0, name.indexOf(" "))] : []
+    );
     throw new CniError("usage", `unknown command "${asked}"`, {
-      hint: "`podwire --help` lists the commands",
+      hint: didYouMean(asked, [...COMMANDS.map(({ name }) => name), ...groups]) ??
+        "`podwire --help` lists the commands",
     });
   }
   if (name === "help" || global.flag("help")) return showHelp(io, COMMANDS, command);

@@ -8,6 +8,7 @@ import { podwire } from "./fake_io.ts";
 /** Valid operands for each command; none of them exists. */
 const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   run: ["web"],
+  plan: ["web"],
   stop: ["web"],
   rm: ["web"],
   ps: [],
@@ -22,6 +23,8 @@ const OPERANDS: Readonly<Record<string, readonly string[]>> = {
   recover: [],
   repair: ["web"],
   networks: [],
+  lint: [],
+  schema: [],
   "network create": ["back"],
   "network ls": [],
   "network rm": ["back"],
@@ -50,6 +53,14 @@ const WRONG: Readonly<Record<string, readonly [value: string, says: string]>> = 
   "run uid": ["a b", 'the UID "a b" is invalid'],
   "run id": ["a/b", 'the sandbox ID "a/b" is invalid'],
   "run namespace": ["../x", 'the namespace "../x" is invalid'],
+  "plan uid": ["a b", 'the UID "a b" is invalid'],
+  "plan id": ["a/b", 'the sandbox ID "a/b" is invalid'],
+  "plan namespace": ["../x", 'the namespace "../x" is invalid'],
+  "plan network": ["net:a:b", '--network: "net:a:b" is not NET[:IFNAME]'],
+  "plan socket": ["x", "--socket: what a daemon would do is not known here"],
+  exclude: ["mtuu", '--exclude: there is no rule "mtuu"'],
+  explain: ["mtuu", '--explain: there is no rule "mtuu"'],
+  format: ["xml", '--format: "xml" is not one of text, json, sarif, github'],
   pid: ["0", '--pid: "0" is not a number from 1 to'],
   sysctl: ["net.ipv4.ip_forward", '--sysctl: "net.ipv4.ip_forward" is not KEY=VALUE'],
   label: ["app", '--label: "app" is not KEY=VALUE'],
@@ -313,5 +324,38 @@ Deno.test("a very long name is cut in the message, and complete in JSON", async 
       assertMatch(stderr, /a{70}\.\.\.\(\d+ characters more\)\.\.\.a{10,17}end/);
       assertStringIncludes((await podwire([...dirs, "--json", ...args])).stderr, long);
     }
+  });
+});
+
+Deno.test("a mistyped command or option is suggested", async () => {
+  const cases: Readonly<Record<string, string>> = {
+    "inspct web": 'did you mean "inspect"?',
+    "network crate x": 'did you mean "network create"?',
+    "netwrok ls": 'did you mean "network"?',
+    "netwroks": 'did you mean "networks"?',
+    "run web --publsh 80:80": 'did you mean "--publish"?',
+    "ps --fliter name=a": 'did you mean "--filter"?',
+    "ps --confdir /x": 'did you mean "--conf-dir"?',
+    "xyzzy": "`podwire --help` lists the commands",
+    "ps --xyzzy": "`--help` lists the options",
+  };
+  for (const [line, hint] of Object.entries(cases)) {
+    const { code, stderr } = await podwire(line.split(" "));
+    assertEquals({ code, hint: stderr.split("hint: ")[1]?.trimEnd() }, { code: 2, hint }, line);
+  }
+});
+
+Deno.test("an unknown network lists those that there are, if they are few", async () => {
+  await inTempDir(async (dir) => {
+    const file = (name: string) =>
+      JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type: "loopback" }] });
+    for (const name of ["storage", "web"]) Deno.writeTextFileSync(`${dir}/${name}.conflist`, file(name));
+    const args = ["status", "wbe", "--conf-dir", dir, "--state-dir", `${dir}/state`];
+    const few = await podwire(args);
+    assertEquals(few.code, 3);
+    assertStringIncludes(few.stderr, "hint: there are storage, web; `podwire networks` lists what is there");
+    for (let at = 0; at < 10; at++) Deno.writeTextFileSync(`${dir}/n${at}.conflist`, file(`n${at}`));
+    const many = await podwire(args);
+    assertStringIncludes(many.stderr, "hint: `podwire networks` lists what is there");
   });
 });
