@@ -118,6 +118,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "log.ts",
       "netns_handle.ts",
       "netns_identity.ts",
+      "own_netns.ts",
       "watch.ts",
       "path_watch.ts",
       "permissions.ts",
