@@ -90,12 +90,16 @@ const ALTERNATIVES = ["", "-save", "-restore"].flatMap((verb) => [`iptables${ver
   .map((name) => ({ link: `usr/sbin/${name}`, target: "xtables-nft-multi" }));
 
 /** Packages of npm, of the versions that the lock in tests/testdata pins, in a folder that Node can import from. */
-const PACKAGES = { name: "grpc-js", file: "node_modules/@grpc/grpc-js/package.json" } as const;
+const PACKAGES = [
+  { name: "grpc-js", file: "node_modules/@grpc/grpc-js/package.json" },
+  // A validator of JSON Schema that is not ours: the schemas that podwire prints are for programs of others.
+  { name: "ajv", file: "node_modules/ajv/package.json" },
+] as const;
 
 type Unpacked = typeof UNPACKED[number];
 
 /** What is missing: an unpacked component, the packages of npm, or the tools. */
-type Missing = Unpacked | typeof PACKAGES | "tools";
+type Missing = Unpacked | typeof PACKAGES[number] | "tools";
 
 /**
  * Fetches what is missing; returns at once when nothing is. Two runs at the same time wait for each other.
@@ -108,7 +112,7 @@ export async function prepareComponents(say: (line: string) => void): Promise<st
 }
 
 function missing(): { name: string; what: Missing }[] {
-  const unpack = [...UNPACKED, PACKAGES].filter(({ name, file }) =>
+  const unpack = [...UNPACKED, ...PACKAGES].filter(({ name, file }) =>
     !exists(`${COMPONENT_FOLDER}/${name}/${file}`)
   );
   const absent = absentTools();

@@ -30,7 +30,8 @@ const SMALLEST_RATE = 8;
 
 const AMOUNT = orNull(integer(0, Number.MAX_SAFE_INTEGER));
 const BANDWIDTH = { ingressRate: AMOUNT, ingressBurst: AMOUNT, egressRate: AMOUNT, egressBurst: AMOUNT };
-const CONFIG = openObjectOf({}, {
+/** What the plugin reads. */
+export const BANDWIDTH_SHAPE = openObjectOf({}, {
   ...BANDWIDTH,
   latency: orNull(integer(1, LONGEST_LATENCY)),
   runtimeConfig: section({ bandwidth: section(BANDWIDTH) }),
@@ -45,7 +46,7 @@ const WITHDRAWN = ["shapedSubnets", "unshapedSubnets"];
  * @throws {CniError} With the code 2 for a field that is not supported, 7 for an invalid one.
  */
 export function readBandwidthConfig(config: JsonObject): BandwidthConfig {
-  const { runtimeConfig, latency, ...own } = readConfig(CONFIG, config);
+  const { runtimeConfig, latency, ...own } = readConfig(BANDWIDTH_SHAPE, config);
   const runtime = isObject(config.runtimeConfig) ? config.runtimeConfig.bandwidth : undefined;
   for (const source of [config, runtime]) if (source !== undefined && isObject(source)) refuseSubnets(source);
   const isOwn = Object.values(own).some((value) => value !== undefined);

@@ -68,7 +68,8 @@ const TEARDOWN_MEMBERS = {
 };
 
 const TEARDOWN = openObjectOf({}, { ...TEARDOWN_MEMBERS, vlan: lenient(VLAN) });
-const CONFIG = openObjectOf({}, {
+/** What the plugin reads. */
+export const BRIDGE_SHAPE = openObjectOf({}, {
   ...TEARDOWN_MEMBERS,
   bridge: nonEmpty((name, path) => {
     if (isInterfaceName(name)) return name;
@@ -103,7 +104,7 @@ export function readBridgeConfig(config: JsonObject, cniArgs: ReadonlyMap<string
     promiscMode = false,
     disableContainerInterface = false,
     ...read
-  } = readConfig(CONFIG, config);
+  } = readConfig(BRIDGE_SHAPE, config);
   if (hairpinMode && promiscMode) {
     throw new CniError("config", "hairpinMode and promiscMode cannot both be set", {
       code: ERROR_CODES.invalidNetworkConfig,

@@ -10,6 +10,7 @@ import {
   listOf,
   mapped,
   type Members,
+  oneOf,
   openObjectOf,
   type OptionalMembersOf,
   orNull,
@@ -71,6 +72,15 @@ export function nonEmpty<T>(
   return mapped(TEXT, (value, path) => value ? read(value, path) : undefined);
 }
 
+/** One of some words; undefined if it is empty. */
+export function choice<const T extends string>(words: readonly T[]): Shape<T | undefined> {
+  const { schema } = oneOf<T | "">([...words, ""]);
+  return {
+    ...nonEmpty((word, path) => oneOf(words).read(word, path)),
+    schema: { anyOf: [schema, { type: "null" }] },
+  };
+}
+
 /** An array. */
 export function optionalList<T>(items: Shape<T>): Shape<readonly T[] | undefined> {
   return orNull(listOf(items));
@@ -83,17 +93,28 @@ export function section<M extends Members>(members: M): Shape<OptionalMembersOf<
 
 /** A value that must not be null or an empty string. */
 export function present<T>(shape: Shape<T | undefined>): Shape<T> {
-  return mapped(shape, (value, path) => {
-    if (value === undefined) throw new ValidationError(path, "is missing");
-    return value;
-  });
+  return {
+    ...mapped(shape, (value, path) => {
+      if (value === undefined) throw new ValidationError(path, "is missing");
+      return value;
+    }),
+    schema: { allOf: [shape.schema], not: { enum: [null, ""] } },
+  };
 }
 
 /** A route. It is checked, and handed on as written, with attributes that this code does not know. */
-export const ROUTE: Shape<Route> = mapped(anyObject, (route, path) => {
-  openObjectOf({ dst: present(CIDR) }, { gw: IP }).read(route, path);
-  return route as unknown as Route;
-});
+export const ROUTE: Shape<Route> = handedOn(openObjectOf({ dst: present(CIDR) }, { gw: IP }));
+
+/** An object that has to have a shape, and is handed on as it was written. */
+export function handedOn<T>(shape: Shape<unknown>): Shape<T> {
+  return {
+    ...mapped(anyObject, (object, path) => {
+      shape.read(object, path);
+      return object as T;
+    }),
+    schema: shape.schema,
+  };
+}
 
 /**
  * Reads the configuration of a plugin.
@@ -105,7 +126,10 @@ export function readConfig<T>(shape: Shape<T>, config: JsonObject): T {
     shape,
     config,
     (error) =>
-      new CniError("config", error.describe("the configuration"), { code: ERROR_CODES.invalidNetworkConfig }),
+      new CniError("config", error.describe("the configuration"), {
+        code: ERROR_CODES.invalidNetworkConfig,
+        cause: error,
+      }),
   );
 }
 

@@ -1,11 +1,11 @@
-import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
 import { SPEC_VERSIONS } from "../cni/version.ts";
 import type { LinkInfo } from "../host/link_info.ts";
 import type { Plugin, PluginRequest } from "../plugin/serve.ts";
 import { checkAttachedLink } from "./attached_link_check.ts";
 import { attachLink, collectLinks, detachLink } from "./link_attachment.ts";
-import { type LinkTeardown, readLinkTeardown } from "./link_config.ts";
+import { readDummyConfig } from "./dummy_config.ts";
+import { readLinkTeardown } from "./link_config.ts";
 import { requireUsable } from "./pair_attachment.ts";
 
 /**
@@ -19,7 +19,7 @@ export const dummy: Plugin = {
 };
 
 async function add(request: PluginRequest): Promise<Result> {
-  const config = read(request);
+  const config = readDummyConfig(request.config);
   await requireUsable(request);
   return await attachLink(request, {
     ...config,
@@ -38,24 +38,16 @@ async function del(request: PluginRequest): Promise<void> {
 }
 
 async function check(request: PluginRequest): Promise<void> {
-  await request.delegate(read(request).ipamType, request.config, "CHECK");
+  await request.delegate(readDummyConfig(request.config).ipamType, request.config, "CHECK");
   await checkAttachedLink(request, { kind: "dummy" });
 }
 
 async function status(request: PluginRequest): Promise<void> {
-  await request.delegate(read(request).ipamType, request.config, "STATUS");
+  await request.delegate(readDummyConfig(request.config).ipamType, request.config, "STATUS");
 }
 
 async function gc(request: PluginRequest): Promise<void> {
   await collectLinks(request, readLinkTeardown(request.config), "dummy");
-}
-
-function read({ config }: PluginRequest): LinkTeardown {
-  const teardown = readLinkTeardown(config);
-  if (teardown.ipamType !== "") return teardown;
-  throw new CniError("config", "ipam.type is missing: a dummy interface is there for its addresses", {
-    code: ERROR_CODES.invalidNetworkConfig,
-  });
 }
 
 function isOurs({ kind }: LinkInfo): boolean {

@@ -1,7 +1,7 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { anyObject, lenient, oneOf, openObjectOf, type Shape, ValidationError } from "../cni/shape.ts";
-import { FLAG, nonEmpty, optionalList, readConfig, section } from "./config_shape.ts";
+import { anyObject, lenient, openObjectOf, ValidationError } from "../cni/shape.ts";
+import { choice, FLAG, nonEmpty, optionalList, readConfig, section } from "./config_shape.ts";
 import { CHAINS } from "./firewall_needs.ts";
 
 /** What opens the way to a container; `none` makes no rule at all. */
@@ -71,7 +71,8 @@ const MEMBERS = {
   ingressPolicy: choice(INGRESS_POLICIES),
 };
 
-const CONFIG = openObjectOf({}, {
+/** What the plugin reads. */
+export const FIREWALL_SHAPE = openObjectOf({}, {
   ...MEMBERS,
   iptablesAdminChainName: ADMIN_CHAIN,
   dropInvalid: FLAG,
@@ -85,11 +86,6 @@ const TEARDOWN = openObjectOf({}, {
   dropInvalid: lenient(FLAG),
 });
 
-/** One of some words; undefined if it is empty. */
-function choice<const T extends string>(words: readonly T[]): Shape<T | undefined> {
-  return nonEmpty((word, path) => oneOf(words).read(word, path));
-}
-
 /**
  * Reads and validates the configuration.
  *
@@ -97,7 +93,7 @@ function choice<const T extends string>(words: readonly T[]): Shape<T | undefine
  */
 export function readFirewallConfig(config: JsonObject): FirewallConfig {
   const { backend, firewalldZone, ingressPolicy, iptablesAdminChainName, ...read } = readConfig(
-    CONFIG,
+    FIREWALL_SHAPE,
     config,
   );
   if (backend === "none" && (ingressPolicy ?? "open") !== "open") {

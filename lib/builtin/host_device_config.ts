@@ -50,7 +50,8 @@ const KERNEL_PATH = nonEmpty((path, at) => {
   return path;
 });
 
-const SHAPE = openObjectOf({}, {
+/** What the plugin reads. */
+export const HOST_DEVICE_SHAPE = openObjectOf({}, {
   device: TEXT,
   hwaddr: HARDWARE_ADDRESS,
   kernelpath: KERNEL_PATH,
@@ -69,7 +70,10 @@ const TEARDOWN = openObjectOf({}, { device: lenient(TEXT), ipam: section({ type:
  * @throws {CniError} With the code 7.
  */
 export function readHostDeviceConfig(config: JsonObject): HostDeviceConfig {
-  const { device = "", hwaddr = "", kernelpath = "", pciBusID = "", ...more } = readConfig(SHAPE, config);
+  const { device = "", hwaddr = "", kernelpath = "", pciBusID = "", ...more } = readConfig(
+    HOST_DEVICE_SHAPE,
+    config,
+  );
   const deviceId = more.runtimeConfig?.deviceID ?? "";
   const ipamType = more.ipam?.type ?? "";
   const { useInterfaceNetwork = false, dns } = more;

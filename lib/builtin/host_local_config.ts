@@ -71,12 +71,24 @@ const IPAM = openObjectOf({}, {
   sticky: FLAG,
 });
 
-const CONFIG = openObjectOf({
-  ipam: present(orNull(mapped(anyObject, (json, path) => {
-    const { subnet, ranges = [], ...ipam } = IPAM.read(json, path);
-    // A subnet beside the ranges is the old way to write one set of one range.
-    return { ...ipam, sets: subnet === undefined ? ranges : [[ADDRESS_RANGE.read(json, path)], ...ranges] };
-  }))),
+/** The ranges of a configuration, also the one that is written as members of `ipam`. */
+const WITH_SETS = mapped(anyObject, (json, path) => {
+  const { subnet, ranges = [], ...ipam } = IPAM.read(json, path);
+  // A subnet beside the ranges is the old way to write one set of one range.
+  return { ...ipam, sets: subnet === undefined ? ranges : [[ADDRESS_RANGE.read(json, path)], ...ranges] };
+});
+/** The members of that range count only together with its subnet. */
+const OLD_RANGE = { rangeStart: {}, rangeEnd: {}, gateway: {} };
+const IPAM_SCHEMA = {
+  allOf: [IPAM.schema],
+  properties: OLD_RANGE,
+  if: { properties: { subnet: { enum: [null, ""] } } },
+  else: ADDRESS_RANGE.schema,
+};
+
+/** What the plugin reads. */
+export const HOST_LOCAL_SHAPE = openObjectOf({
+  ipam: present(orNull({ ...WITH_SETS, schema: IPAM_SCHEMA })),
 }, {
   runtimeConfig: section({ ipRanges: RANGE_SETS, ips: optionalList(WANTED_IP) }),
   args: section({ cni: section({ ips: optionalList(WANTED_IP) }) }),
@@ -93,7 +105,7 @@ export function readHostLocalConfig(
   version: SpecVersion,
   cniArgs: ReadonlyMap<string, string>,
 ): HostLocalConfig {
-  const { ipam, runtimeConfig, args } = readConfig(CONFIG, config);
+  const { ipam, runtimeConfig, args } = readConfig(HOST_LOCAL_SHAPE, config);
   const sets = [...runtimeConfig?.ipRanges ?? [], ...ipam.sets];
   validateRangeSets(sets);
   const excluded = ipam.exclude ?? [];

@@ -1,9 +1,9 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { Result } from "../cni/result.ts";
-import { oneOf, openObjectOf } from "../cni/shape.ts";
+import { openObjectOf } from "../cni/shape.ts";
 import { IPVLAN_MODES, type IpvlanMode } from "../kernel/operation.ts";
-import { nonEmpty, readConfig } from "./config_shape.ts";
+import { choice, readConfig } from "./config_shape.ts";
 import { type LinkConfig, readLinkConfig } from "./link_config.ts";
 
 /** Configuration of the ipvlan plugin. */
@@ -11,7 +11,8 @@ export interface IpvlanConfig extends LinkConfig {
   readonly mode: IpvlanMode;
 }
 
-const SHAPE = openObjectOf({}, { mode: nonEmpty((name, path) => oneOf(IPVLAN_MODES).read(name, path)) });
+/** What the plugin reads beside the members of all links on a master. */
+export const IPVLAN_SHAPE = openObjectOf({}, { mode: choice(IPVLAN_MODES) });
 
 /**
  * Reads and validates the configuration.
@@ -19,7 +20,7 @@ const SHAPE = openObjectOf({}, { mode: nonEmpty((name, path) => oneOf(IPVLAN_MOD
  * @throws {CniError} With the code 7.
  */
 export function readIpvlanConfig(config: JsonObject): IpvlanConfig {
-  const { mode = "l2" } = readConfig(SHAPE, config);
+  const { mode = "l2" } = readConfig(IPVLAN_SHAPE, config);
   const read = { ...readLinkConfig(config), mode };
   if (read.ipamType === "dhcp") {
     throw refused(

@@ -36,8 +36,10 @@ export const LINK_MEMBERS = {
   dns: PAIR_MEMBERS.dns,
 };
 
-const TEARDOWN_SHAPE = openObjectOf({}, TEARDOWN);
-const SHAPE = openObjectOf({}, LINK_MEMBERS);
+/** What is read to take such a link away. */
+export const LINK_TEARDOWN_SHAPE = openObjectOf({}, TEARDOWN);
+/** What all plugins for links on a master read. */
+export const LINK_SHAPE = openObjectOf({}, LINK_MEMBERS);
 
 /**
  * Reads what the plugins have in common.
@@ -45,7 +47,10 @@ const SHAPE = openObjectOf({}, LINK_MEMBERS);
  * @throws {CniError} With the code 7.
  */
 export function readLinkConfig(config: JsonObject): LinkConfig {
-  const { master = "", linkInContainer: isInside = false, mtu = 0, dns, ipam } = readConfig(SHAPE, config);
+  const { master = "", linkInContainer: isInside = false, mtu = 0, dns, ipam } = readConfig(
+    LINK_SHAPE,
+    config,
+  );
   return { master, isInside, mtu: mtu || undefined, dns, ipamType: ipam?.type ?? "" };
 }
 
@@ -55,5 +60,5 @@ export function readLinkConfig(config: JsonObject): LinkConfig {
  * @throws {CniError} With the code 7.
  */
 export function readLinkTeardown(config: JsonObject): LinkTeardown {
-  return { ipamType: readConfig(TEARDOWN_SHAPE, config).ipam?.type ?? "" };
+  return { ipamType: readConfig(LINK_TEARDOWN_SHAPE, config).ipam?.type ?? "" };
 }

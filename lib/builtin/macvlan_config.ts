@@ -1,8 +1,8 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { integer, oneOf, openObjectOf, orNull } from "../cni/shape.ts";
+import { integer, openObjectOf, orNull } from "../cni/shape.ts";
 import type { MacvlanMode } from "../kernel/operation.ts";
-import { MAC_ADDRESS, macOfArgs, nonEmpty, readConfig, section } from "./config_shape.ts";
+import { choice, MAC_ADDRESS, macOfArgs, readConfig, section } from "./config_shape.ts";
 import { type LinkConfig, readLinkConfig } from "./link_config.ts";
 
 /** Configuration of the macvlan plugin. */
@@ -17,8 +17,9 @@ export interface MacvlanConfig extends LinkConfig {
 /** The modes that a configuration may name. */
 const MODES = ["bridge", "private", "vepa", "passthru"] as const;
 
-const SHAPE = openObjectOf({}, {
-  mode: nonEmpty((name, path) => oneOf(MODES).read(name, path)),
+/** What the plugin reads beside the members of all links on a master. */
+export const MACVLAN_SHAPE = openObjectOf({}, {
+  mode: choice(MODES),
   bcqueuelen: orNull(integer(0, 2 ** 32 - 1)),
   mac: MAC_ADDRESS,
   runtimeConfig: section({ mac: MAC_ADDRESS }),
@@ -31,7 +32,7 @@ const SHAPE = openObjectOf({}, {
  * @throws {CniError} With the code 7, or 4 for an invalid `CNI_ARGS`.
  */
 export function readMacvlanConfig(config: JsonObject, cniArgs: ReadonlyMap<string, string>): MacvlanConfig {
-  const { mode = "bridge", bcqueuelen, runtimeConfig, mac } = readConfig(SHAPE, config);
+  const { mode = "bridge", bcqueuelen, runtimeConfig, mac } = readConfig(MACVLAN_SHAPE, config);
   const read = {
     ...readLinkConfig(config),
     mode,

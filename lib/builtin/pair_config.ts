@@ -7,12 +7,11 @@ import {
   integer,
   lenient,
   mapped,
-  oneOf,
   openObjectOf,
   orNull,
   type Shape,
 } from "../cni/shape.ts";
-import { FLAG, nonEmpty, optionalList, readConfig, section, TEXT } from "./config_shape.ts";
+import { choice, FLAG, optionalList, readConfig, section, TEXT } from "./config_shape.ts";
 import { MASQUERADE_BACKENDS, type MasqueradeBackend } from "./masquerade.ts";
 
 /**
@@ -58,7 +57,7 @@ export const PAIR_RUNTIME = { dns: RUNTIME_DNS };
 export const PAIR_MEMBERS = {
   ipMasqIPv4: FLAG,
   ipMasqIPv6: FLAG,
-  ipMasqBackend: nonEmpty((name, path) => oneOf(MASQUERADE_BACKENDS).read(name, path)),
+  ipMasqBackend: choice(MASQUERADE_BACKENDS),
   mtu: orNull(integer(0, 65_535)),
   dns: ownDns(),
 };

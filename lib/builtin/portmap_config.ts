@@ -79,7 +79,8 @@ const WORDS = optionalList(mapped(anyText, (word, path) => {
   return word;
 }));
 
-const CONFIG = openObjectOf({}, {
+/** What the plugin reads. */
+export const PORTMAP_SHAPE = openObjectOf({}, {
   backend: orNull(oneOf(PORTMAP_BACKENDS)),
   snat: FLAG,
   masqAll: FLAG,
@@ -101,7 +102,7 @@ const CONFIG = openObjectOf({}, {
  * @throws {CniError} With the code 7, naming the member.
  */
 export function readPortmapConfig(config: JsonObject): PortmapConfig {
-  const read = readConfig(CONFIG, config);
+  const read = readConfig(PORTMAP_SHAPE, config);
   const { snat, masqAll, markMasqBit, externalSetMarkChain, conditionsV4 = [], conditionsV6 = [] } = read;
   if (markMasqBit !== undefined && externalSetMarkChain !== undefined) {
     throw invalid("markMasqBit and externalSetMarkChain exclude each other: that chain sets its own mark");

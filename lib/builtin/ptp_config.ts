@@ -19,7 +19,8 @@ export interface PtpConfig extends PairTeardown {
   readonly dns: Dns | undefined;
 }
 
-const CONFIG = openObjectOf({}, {
+/** What the plugin reads. */
+export const PTP_SHAPE = openObjectOf({}, {
   ...PAIR_TEARDOWN,
   ...PAIR_MEMBERS,
   runtimeConfig: section(PAIR_RUNTIME),
@@ -31,7 +32,7 @@ const CONFIG = openObjectOf({}, {
  * @throws {CniError} With the code 7.
  */
 export function readPtpConfig(config: JsonObject): PtpConfig {
-  const { ipMasqBackend, mtu, dns, ipam, runtimeConfig, ...read } = readConfig(CONFIG, config);
+  const { ipMasqBackend, mtu, dns, ipam, runtimeConfig, ...read } = readConfig(PTP_SHAPE, config);
   const ipamType = ipam?.type ?? "";
   if (ipamType === "") {
     throw new CniError(

@@ -28,7 +28,8 @@ const GATEWAYS: Shape<readonly Ip[] | undefined> = orNull(
   }),
 );
 
-const CONFIG = openObjectOf({}, { table: TABLE, gateways: GATEWAYS, addSourceHints: FLAG });
+/** What the plugin reads. */
+export const SBR_SHAPE = openObjectOf({}, { table: TABLE, gateways: GATEWAYS, addSourceHints: FLAG });
 
 /**
  * Reads and validates the configuration.
@@ -36,6 +37,6 @@ const CONFIG = openObjectOf({}, { table: TABLE, gateways: GATEWAYS, addSourceHin
  * @throws {CniError} With the code 7.
  */
 export function readSbrConfig(config: JsonObject): SbrConfig {
-  const { table, gateways = [], addSourceHints = false } = readConfig(CONFIG, config);
+  const { table, gateways = [], addSourceHints = false } = readConfig(SBR_SHAPE, config);
   return { table, gateways, addSourceHints };
 }

@@ -2,18 +2,11 @@ import { type Cidr, contains, type Ip, parseCidr, parseIp } from "../cni/address
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
 import type { Dns, Route } from "../cni/result.ts";
-import {
-  anyObject,
-  listOf,
-  mapped,
-  openObjectOf,
-  orNull,
-  type Shape,
-  ValidationError,
-} from "../cni/shape.ts";
+import { listOf, mapped, openObjectOf, orNull, type Shape, ValidationError } from "../cni/shape.ts";
 import type { SpecVersion } from "../cni/version.ts";
 import {
   CIDR,
+  handedOn,
   IP,
   nonEmpty,
   optionalList,
@@ -46,10 +39,9 @@ const ADDRESS: Shape<StaticAddress> = mapped(
 const NAMES = optionalList(TEXT);
 
 /** Checked, and handed on as written. */
-const DNS: Shape<Dns> = mapped(anyObject, (dns, path) => {
-  openObjectOf({}, { nameservers: NAMES, domain: TEXT, search: NAMES, options: NAMES }).read(dns, path);
-  return dns as Dns;
-});
+const DNS: Shape<Dns> = handedOn(
+  openObjectOf({}, { nameservers: NAMES, domain: TEXT, search: NAMES, options: NAMES }),
+);
 
 const WANTED = optionalList(present(nonEmpty((text, path): Cidr => {
   const address = parseCidr(text);
@@ -57,7 +49,8 @@ const WANTED = optionalList(present(nonEmpty((text, path): Cidr => {
   throw new ValidationError(path, `is not an address with a prefix length: ${text}`);
 })));
 
-const CONFIG = openObjectOf({
+/** What the plugin reads. */
+export const STATIC_SHAPE = openObjectOf({
   ipam: present(orNull(openObjectOf({}, {
     addresses: optionalList(ADDRESS),
     routes: orNull(listOf(ROUTE)),
@@ -80,7 +73,7 @@ export function readStaticConfig(
   version: SpecVersion,
   cniArgs: ReadonlyMap<string, string>,
 ): StaticConfig {
-  const { ipam, runtimeConfig, args } = readConfig(CONFIG, config);
+  const { ipam, runtimeConfig, args } = readConfig(STATIC_SHAPE, config);
   const own = [...ipam.addresses ?? [], ...withGateways(argsAddresses(cniArgs), argsGateways(cniArgs))];
   const wanted = [runtimeConfig?.ips, args?.cni?.ips].find((ips) => ips !== undefined && ips.length > 0);
   const addresses = wanted?.map((address) => ({ address, gateway: gatewayFor(address, own) })) ?? own;

@@ -1,7 +1,7 @@
 import { normalize } from "@std/path/posix";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { anyObject, anyText, integer, mapped, openObjectOf, orNull, type Shape } from "../cni/shape.ts";
+import { anyText, integer, mapOf, openObjectOf, orNull, type Shape } from "../cni/shape.ts";
 import type { SetLink } from "../kernel/operation.ts";
 import { FLAG, MAC_ADDRESS, macOfArgs, readConfig, section, TEXT } from "./config_shape.ts";
 
@@ -26,20 +26,14 @@ export interface TuningConfig {
 
 const DEFAULT_DATA_DIR = "/run/cni/tuning";
 
-const SYSCTLS: Shape<Readonly<Record<string, string>> | undefined> = orNull(
-  mapped(anyObject, (values, path) => {
-    const texts = Object.entries(values).map(([key, value]) =>
-      [key, anyText.read(value, [...path, key])] as const
-    );
-    return Object.fromEntries(texts);
-  }),
-);
+const SYSCTLS: Shape<Readonly<Record<string, string>> | undefined> = orNull(mapOf(anyText));
 
 const SIZE = orNull(integer(0, 2 ** 31 - 1));
 
 const TUNING = { sysctl: SYSCTLS, mac: MAC_ADDRESS, promisc: FLAG, mtu: SIZE, allmulti: FLAG, txQLen: SIZE };
 
-const CONFIG = openObjectOf({}, {
+/** What the plugin reads. */
+export const TUNING_SHAPE = openObjectOf({}, {
   ...TUNING,
   dataDir: TEXT,
   runtimeConfig: section({ mac: MAC_ADDRESS }),
@@ -59,7 +53,7 @@ export function readTuningConfig(
   cniArgs: ReadonlyMap<string, string>,
   ifName: string,
 ): TuningConfig {
-  const { runtimeConfig, args, ...own } = readConfig(CONFIG, config);
+  const { runtimeConfig, args, ...own } = readConfig(TUNING_SHAPE, config);
   const wanted = args?.cni ?? {};
   const promisc = wanted.promisc ?? own.promisc ?? false;
   return {

@@ -17,7 +17,8 @@ export interface VlanConfig extends LinkConfig {
 /** The largest number; the one after it is reserved. */
 const LAST_ID = 4094;
 
-const SHAPE = openObjectOf({ vlanId: present(orNull(integer(0, LAST_ID))) }, {});
+/** What the plugin reads beside the members of all links on a master. */
+export const VLAN_SHAPE = openObjectOf({ vlanId: present(orNull(integer(0, LAST_ID))) }, {});
 const TEARDOWN = openObjectOf({}, { vlanId: lenient(integer(0, LAST_ID)) });
 
 /**
@@ -27,7 +28,7 @@ const TEARDOWN = openObjectOf({}, { vlanId: lenient(integer(0, LAST_ID)) });
  * @throws {CniError} With the code 7.
  */
 export function readVlanConfig(config: JsonObject, ifName: string): VlanConfig {
-  const { vlanId } = readConfig(SHAPE, config);
+  const { vlanId } = readConfig(VLAN_SHAPE, config);
   const read = readLinkConfig(config);
   if (read.ipamType === "") throw refused("ipam.type is missing: vlan gives a container addresses");
   const isOnOwn = read.master === "" && read.isInside;

@@ -12,7 +12,8 @@ export interface VrfConfig {
 
 const NAME = present(nonEmpty((name) => name));
 const TABLE = orNull(integer(0, 2 ** 32 - 1));
-const SHAPE = openObjectOf({ vrfname: NAME }, { table: TABLE });
+/** What the plugin reads. */
+export const VRF_SHAPE = openObjectOf({ vrfname: NAME }, { table: TABLE });
 const TEARDOWN = openObjectOf({ vrfname: NAME }, {});
 
 /**
@@ -21,7 +22,7 @@ const TEARDOWN = openObjectOf({ vrfname: NAME }, {});
  * @throws {CniError} With the code 7.
  */
 export function readVrfConfig(config: JsonObject): VrfConfig {
-  const { vrfname, table = 0 } = readConfig(SHAPE, config);
+  const { vrfname, table = 0 } = readConfig(VRF_SHAPE, config);
   return { name: vrfname, table: table || undefined };
 }
 

@@ -1,6 +1,7 @@
 import type { Command, OptionSpec } from "./command.ts";
 import { NAME_HELP, NAMESPACE } from "./namespace_option.ts";
 import { STATS } from "./stats_option.ts";
+import { LINT, SCHEMA } from "./lint_command.ts";
 import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { NRI } from "./nri_command.ts";
@@ -260,6 +261,8 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: false,
     load: async () => (await import("./network.ts")).networks,
   },
+  LINT,
+  SCHEMA,
   ...NETWORK_COMMANDS,
   {
     name: "attachments",

@@ -25,7 +25,7 @@ const WORKS_ON_EXISTING_LINKS: ReadonlySet<string> = new Set([
 export const EXISTING_LINK = "podwireExistingLink";
 
 /** Whether the network is for an interface that already exists: its first plugin does not create one. */
-export function isForExistingLink({ plugins: [first] }: NetworkConfigList): boolean {
+export function isForExistingLink({ plugins: [first] }: Pick<NetworkConfigList, "plugins">): boolean {
   return first !== undefined &&
     (WORKS_ON_EXISTING_LINKS.has(first.type) || first.json[EXISTING_LINK] === true);
 }

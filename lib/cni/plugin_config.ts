@@ -31,7 +31,7 @@ const TEXT = orNull(anyText);
 const TEXTS = orNull(listOf(TEXT));
 
 /** The members whose types the runtime checks. */
-const CHECKED = openObjectOf({}, {
+export const PLUGIN_SHAPE = openObjectOf({}, {
   cniVersion: TEXT,
   name: TEXT,
   type: TEXT,
@@ -69,7 +69,7 @@ export function parsePluginConfig(text: string, source: ConfigSource = {}): Plug
  */
 export function readPluginConfig(document: ConfigDocument, path: JsonPath, value: Json): PluginConfig {
   const json = document.read(anyObject, path, value);
-  const { type = "", ipam } = document.read(CHECKED, path, json);
+  const { type = "", ipam } = document.read(PLUGIN_SHAPE, path, json);
   if (type === "") {
     throw document.missing(
       [...path, "type"],

@@ -20,12 +20,16 @@ export interface Io {
   readonly stdoutIsTerminal: boolean;
   /** Whether standard error is a terminal. */
   readonly stderrIsTerminal: boolean;
+  /** The width of the terminal that standard output is; undefined if it is not one. */
+  readonly columns: number | undefined;
   /** One variable of the environment; empty if it is empty, undefined if it is missing. */
   env(name: string): string | undefined;
   /** As `env`, for a variable that the permissions do not name: a child process, which inherits all, prints it. */
   inheritedEnv(name: string): string | undefined;
   /** Writes the whole text to standard output before it returns. */
   write(text: string): void;
+  /** As `write`, for a text with colours of its own, in which everything else is escaped already. */
+  writeStyled(text: string): void;
   /** Writes the whole text to standard error before it returns. */
   writeError(text: string): void;
   /** The program that this process runs: podwire itself, or Deno. */
@@ -73,10 +77,14 @@ export function processIo(): Io {
     get stderrIsTerminal() {
       return Deno.stderr.isTerminal();
     },
+    get columns() {
+      return Deno.stdout.isTerminal() ? Deno.consoleSize().columns || undefined : undefined;
+    },
     env: (name) => Deno.env.get(name),
     inheritedEnv,
     // The text may quote a plugin, a pod or a file: a program gets every byte, a terminal no character that it acts on.
     write: (text) => writeOut(Deno.stdout.isTerminal() ? escapedInJson(text) : text),
+    writeStyled: writeOut,
     writeError: (text) => writeAll(Deno.stderr, text),
     readStdin,
     onSignal,

@@ -8,7 +8,6 @@ import type { JsonObject } from "../cni/json.ts";
 import { asResult, type Result } from "../cni/result.ts";
 import { call } from "../errors/call.ts";
 import type { GcReport, GcRequest } from "../gc/report.ts";
-import type { PluginVersions } from "../plugin/versions.ts";
 import { withDriftWarnings } from "../readiness/drift_warning.ts";
 import type { NetworkStatus } from "../readiness/status.ts";
 import { checkStatus, type StatusOptions } from "../readiness/status_check.ts";
@@ -19,10 +18,10 @@ import type { AttachmentFilter } from "../state/attachment_filter.ts";
 import type { AttachmentKey, AttachmentRecord } from "../state/attachment_store.ts";
 import { AttachOperations } from "./attach_operations.ts";
 import type { RuntimeContext } from "./context.ts";
-import { NetworkOperations } from "./network_operations.ts";
 import { type NetworkRef, presentNetwork } from "./network_ref.ts";
 import { Operations } from "./operations.ts";
 import type { RuntimeOptions } from "./options.ts";
+import { PluginOperations } from "./plugin_operations.ts";
 import { wire } from "./wiring.ts";
 
 export type { NetworkRef } from "./network_ref.ts";
@@ -46,7 +45,7 @@ export { DEFAULTS, type RuntimeOptions } from "./options.ts";
  * for (const { name, status } of await podwire.networks()) console.log(name, status);
  * ```
  */
-export class Podwire extends NetworkOperations {
+export class Podwire extends PluginOperations {
   /** Network namespaces that outlive the process. */
   readonly sandboxes: Sandboxes;
   readonly #context: RuntimeContext;
@@ -247,26 +246,6 @@ export class Podwire extends NetworkOperations {
       async () =>
         await validateChain(this.#context.probe, await this.network(network, options), options.signal),
     );
-  }
-
-  /**
-   * Returns the versions that a plugin supports. Each executable is asked once, until it changes.
-   *
-   * Permissions: `--allow-read` for the plugin directories, `--allow-run` for the plugin.
-   *
-   * Source: CNI specification 1.1.0, section 2 "VERSION".
-   *
-   * @throws {CniError} kind `plugin-missing`, or with the failure of the plugin
-   *
-   * @example
-   * ```ts
-   * import { Podwire } from "./podwire.ts";
-   *
-   * console.log((await new Podwire().pluginVersions("bridge")).supportedVersions);
-   * ```
-   */
-  async pluginVersions(type: string, options: CallOptions = {}): Promise<PluginVersions> {
-    return await call(options, () => this.#context.probe.of(type, options.signal));
   }
 
   /**

@@ -11,6 +11,8 @@ export interface FakeProcess {
   readonly uid?: number;
   readonly program?: string;
   readonly stderrIsTerminal?: boolean;
+  /** The width of standard output, which then is a terminal. */
+  readonly columns?: number;
 }
 
 /** An Io that records what is written, and which variables are read. */
@@ -19,7 +21,8 @@ export class FakeIo implements Io {
   readonly pid = 4711;
   readonly parentPid = 4710;
   readonly program: string;
-  readonly stdoutIsTerminal = false;
+  readonly stdoutIsTerminal: boolean;
+  readonly columns: number | undefined;
   readonly stderrIsTerminal: boolean;
   readonly asked = new Set<string>();
   readonly askedOfChild: string[] = [];
@@ -32,6 +35,8 @@ export class FakeIo implements Io {
     this.args = args;
     this.#process = process;
     this.program = process.program ?? "/usr/bin/podwire";
+    this.columns = process.columns;
+    this.stdoutIsTerminal = process.columns !== undefined;
     this.stderrIsTerminal = process.stderrIsTerminal ?? false;
   }
 
@@ -46,6 +51,10 @@ export class FakeIo implements Io {
   }
 
   write(text: string): void {
+    this.stdout += text;
+  }
+
+  writeStyled(text: string): void {
     this.stdout += text;
   }
 

@@ -37,6 +37,8 @@ export const TTRPC_PROTO = `${COMPONENTS_DIR}/ttrpc/${GO_SOURCE}/ttrpc/request.p
 export const CONTAINERD = `${COMPONENTS_DIR}/containerd/usr/bin`;
 /** A folder whose `node_modules` has @grpc/grpc-js. */
 export const GRPC_JS = `${COMPONENTS_DIR}/grpc-js`;
+/** A folder whose `node_modules` has ajv, a validator of JSON Schema. */
+export const AJV = `${COMPONENTS_DIR}/ajv`;
 export const PODWIRE_BINARY = inRepository("dist/podwire");
 
 const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -74,6 +76,7 @@ const COMPONENTS = {
   nri: () => isThere(NRI_PROTO) && isThere(TTRPC_PROTO),
   containerd: () => isThere(`${CONTAINERD}/containerd`),
   "grpc-js": () => isThere(`${GRPC_JS}/node_modules/@grpc/grpc-js/package.json`),
+  ajv: () => isThere(`${AJV}/node_modules/ajv/package.json`),
   node: () => isProgram("node"),
   binary: () => isThere(PODWIRE_BINARY),
 };
