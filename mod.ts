@@ -58,6 +58,8 @@ export {
   type NetworkRequest,
 } from "./lib/network/network_request.ts";
 export type { NetworkOperations } from "./lib/runtime/network_operations.ts";
+export type { PlannedCall } from "./lib/attachment/planned_calls.ts";
+export type { SandboxPlan } from "./lib/sandbox/plan.ts";
 export type { PluginLookupOptions, PluginOperations } from "./lib/runtime/plugin_operations.ts";
 export type { NetworkChange } from "./lib/network/set_network.ts";
 export type { Network, NetworkAttachment } from "./lib/network/view_network.ts";

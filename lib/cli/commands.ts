@@ -6,6 +6,7 @@ import { NETWORK_COMMANDS } from "./network_commands.ts";
 import { networkHelp } from "./network_help.ts";
 import { NRI } from "./nri_command.ts";
 import { ociHookCommand } from "./oci_hook_help.ts";
+import { PLAN, SHOW_SECRETS } from "./plan_command.ts";
 import { PORT } from "./port_command.ts";
 import { REPAIR } from "./repair_command.ts";
 import { runOptions } from "./run_options.ts";
@@ -59,7 +60,11 @@ export const COMMANDS: readonly Command[] = [
     summary: "Make a sandbox: a network namespace with lo and all its networks, or nothing",
     operands: "[NAME]",
     count: [0, 1],
-    options: runOptions(),
+    options: [
+      ...runOptions(),
+      { name: "dry-run", kind: "flag", help: "only print what would be done, as `plan` does" },
+      SHOW_SECRETS,
+    ],
     description: networkHelp(),
     examples: [
       "podwire run web",
@@ -72,6 +77,7 @@ export const COMMANDS: readonly Command[] = [
     needsRoot: true,
     load: async () => (await import("./run.ts")).run,
   },
+  PLAN,
   {
     name: "stop",
     summary: "Tear down the networks of sandboxes and keep their records",

@@ -146,7 +146,10 @@ export class PluginRunner extends PluginLocator {
     const { type: plugin, verb, containerId } = call;
     const report = this.#options.onStderrLine ?? (() => {});
     const lines = new StderrLines((line) => report({ plugin, verb, containerId, line }));
-    const context = { env: this.#environment(call), onStderrLine: (line: string) => lines.add(line) };
+    const context = {
+      env: this.environmentOf(call, call.trace),
+      onStderrLine: (line: string) => lines.add(line),
+    };
     const outcome =
       await (source.kind === "binary"
         ? this.#runBinary(source.path, call, context)
@@ -175,13 +178,17 @@ export class PluginRunner extends PluginLocator {
     }
   }
 
-  #environment(call: TracedCall): Record<string, string> {
+  /** Returns the environment of a plugin for a call; `trace` makes it part of a trace. */
+  environmentOf(
+    call: Omit<PluginCall, "config" | "signal">,
+    trace: Readonly<Record<string, string>> = {},
+  ): Record<string, string> {
     const { pluginDirs, environment } = this.#options;
     const { TRACEPARENT: _parent, TRACESTATE: _state, ...untraced } = environment ?? {};
     return {
       PATH: DEFAULT_PATH,
       // The state belongs to the trace of its own parent.
-      ...(call.trace.TRACEPARENT === undefined ? environment : { ...untraced, ...call.trace }),
+      ...(trace.TRACEPARENT === undefined ? environment : { ...untraced, ...trace }),
       ...encodeEnvironment({ ...call, path: call.path ?? searchPath(call.type, pluginDirs) }),
     };
   }

@@ -2,6 +2,8 @@ import type { CallOptions } from "../async/call_options.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { call } from "../errors/call.ts";
 import type { PluginVersions } from "../plugin/versions.ts";
+import { type PlanContext, planSandbox, type SandboxPlan } from "../sandbox/plan.ts";
+import type { SandboxRequest } from "../sandbox/request.ts";
 import type { RuntimeContext } from "./context.ts";
 import { NetworkOperations } from "./network_operations.ts";
 
@@ -15,12 +17,14 @@ export interface PluginLookupOptions extends CallOptions {
 export class PluginOperations extends NetworkOperations {
   readonly #probe: RuntimeContext["probe"];
   readonly #runner: RuntimeContext["runner"];
+  readonly #plan: PlanContext;
 
   /** Called by the class that has all operations. */
-  constructor(context: Pick<RuntimeContext, "networks" | "readOnlyCatalog" | "probe" | "runner">) {
+  constructor(context: Pick<RuntimeContext, "networks" | keyof PlanContext>) {
     super(context);
     this.#probe = context.probe;
     this.#runner = context.runner;
+    this.#plan = context;
   }
 
   /**
@@ -63,5 +67,25 @@ export class PluginOperations extends NetworkOperations {
   async pluginPath(type: string, { config, signal }: PluginLookupOptions = {}): Promise<string | undefined> {
     const source = await call({ signal }, () => this.#runner.locate(type, config));
     return source.kind === "binary" ? source.path : undefined;
+  }
+
+  /**
+   * Returns what `Podwire.sandboxes.run` would do: each plugin with its path, its environment and its input, in order. All is
+   * looked up and validated as in a run, and nothing is made. What looks like a secret is in it as it is.
+   *
+   * Permissions: those of `Podwire.sandboxes.run`.
+   *
+   * @throws {CniError} as a run, as far as it is known before anything is made
+   *
+   * @example
+   * ```ts
+   * import { Podwire } from "./podwire.ts";
+   *
+   * const { netns, calls } = await new Podwire().planSandbox({ name: "web" });
+   * for (const { path, plugin, stdin } of calls) console.log(netns, path ?? plugin, stdin);
+   * ```
+   */
+  async planSandbox(request: SandboxRequest, options: CallOptions = {}): Promise<SandboxPlan> {
+    return await call(options, () => planSandbox(request, this.#plan, options));
   }
 }

@@ -7,7 +7,7 @@ import { networkHelp } from "../../lib/cli/network_help.ts";
 import { sandboxOfContainer } from "../../lib/cli/oci_annotations.ts";
 import { ociHookCommand } from "../../lib/cli/oci_hook_help.ts";
 import { hookRules, requireAllowed } from "../../lib/cli/oci_rules.ts";
-import { sandboxRequest } from "../../lib/cli/run.ts";
+import { sandboxRequest } from "../../lib/cli/sandbox_request.ts";
 import { runOptions } from "../../lib/cli/run_options.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { isObject, type JsonObject, parseJson } from "../../lib/cni/json.ts";

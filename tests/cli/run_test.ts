@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { sandboxRequest } from "../../lib/cli/run.ts";
+import { sandboxRequest } from "../../lib/cli/sandbox_request.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import { printJson } from "../../lib/cni/json.ts";
 import { inputOf, podwire } from "./fake_io.ts";

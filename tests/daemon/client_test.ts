@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { sandboxRequest } from "../../lib/cli/run.ts";
+import { sandboxRequest } from "../../lib/cli/sandbox_request.ts";
 import { CniError, ERROR_KINDS } from "../../lib/cni/error.ts";
 import { isObject, parseJson, printJson } from "../../lib/cni/json.ts";
 import { bodyOf } from "../../lib/daemon/client.ts";

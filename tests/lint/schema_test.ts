@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { builtins } from "../../lib/builtin/mod.ts";
 import { CONFIG_READINGS } from "../../lib/builtin/config_table.ts";
 import { parseNetwork } from "../../lib/catalog/load.ts";
-import { isArray, isObject, type Json, type JsonObject, parseJson, printJson } from "../../lib/cni/json.ts";
+import { isObject, type Json, type JsonObject, parseJson, printJson } from "../../lib/cni/json.ts";
 import { isCniError } from "../../lib/cni/error.ts";
 import { ValidationError } from "../../lib/cni/shape.ts";
 import { itemsOf, listSchema, membersOf, pluginSchema } from "../../lib/lint/schema.ts";

@@ -1,7 +1,7 @@
 // Requests of the command line with the reference plugins of release 1.9.1 on the real kernel: each
 // attachment gets what was requested for it, and nothing of what was requested for another.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { sandboxRequest } from "../../lib/cli/run.ts";
+import { sandboxRequest } from "../../lib/cli/sandbox_request.ts";
 import { CniError } from "../../lib/cni/error.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import type { Sandbox } from "../../lib/sandbox/view.ts";

@@ -1,6 +1,6 @@
 /** Networks that each bring a default route, of the built-in plugins or of the originals, and a pod. */
 import { assertEquals } from "@std/assert";
-import { sandboxRequest } from "../../lib/cli/run.ts";
+import { sandboxRequest } from "../../lib/cli/sandbox_request.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { runCommand } from "../../lib/host/command.ts";
 import { Podwire } from "../../lib/runtime/podwire.ts";
