@@ -39,6 +39,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     files: [
       "address.ts",
       "loopback_address.ts",
+      "mac.ts",
       "error.ts",
       "json_reader.ts",
       "json.ts",
@@ -467,6 +468,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "with_details.ts",
       "host_ends.ts",
       "interface_guard.ts",
+      "mac_holder.ts",
       "begin.ts",
       "failed_add.ts",
       "leftovers.ts",

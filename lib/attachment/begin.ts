@@ -8,6 +8,7 @@ import type { HostPorts } from "../state/host_ports.ts";
 import { published } from "../state/published_ports.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
+import { requireFreeMac } from "./mac_holder.ts";
 import { type AddOptions, type FullAttachRequest, keyOf } from "./request.ts";
 
 /** Dependencies of {@linkcode beginAttachment}. */
@@ -62,7 +63,7 @@ export function draftAttachment(
 /**
  * Writes the record of an attachment, and claims its interface and its host ports, before any plugin runs.
  *
- * @throws {CniError} kind `conflict` if the interface or a port is taken; then nothing is on record
+ * @throws {CniError} kind `conflict` if the interface, a port or the MAC address is taken; then nothing is on record
  */
 export async function beginAttachment(
   list: NetworkConfigList,
@@ -82,6 +83,7 @@ export async function beginAttachment(
   });
   await store.write(record);
   try {
+    await requireFreeMac(record, store);
     await interfaces.claim(list, record, signal);
     await ports.claim(record, published(list, request.capabilityArgs), signal);
     return await withAutomaticPorts(record, request, { store, ports, log }, signal);

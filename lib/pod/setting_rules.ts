@@ -8,9 +8,12 @@ import {
   parseCidr,
   parseIp,
 } from "../cni/address.ts";
+import { macDigits } from "../cni/mac.ts";
 import { LAST_PORT, PROTOCOLS } from "../cni/port_protocol.ts";
 import type { Bandwidth, IpRange, PodDns, PortMapping } from "./pod_request.ts";
 import type { RefuseMember } from "./setting.ts";
+
+export { macDigits } from "../cni/mac.ts";
 
 const MAC = /^(?:[0-9a-f]{2}(?:([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2})*)|[0-9a-f]{4}(?:\.[0-9a-f]{4})+)$/i;
 const MAC_BYTES = [6, 8, 20];
@@ -25,11 +28,6 @@ const WORD = /^[^\p{C}\p{Z}]+$/u;
 /** Whether Go's net.ParseMAC takes the text: `00:1b:44:11:3a:b7`, `00-1b-...` or `001b.4411.3ab7`. */
 export function isMac(text: string): boolean {
   return MAC.test(text) && MAC_BYTES.includes(macDigits(text).length / 2);
-}
-
-/** The digits of a MAC address, however it is written. */
-export function macDigits(text: string): string {
-  return text.toLowerCase().replaceAll(/[:.-]/g, "");
 }
 
 /** An address in its canonical form; any other text as it is. */
