@@ -36,12 +36,12 @@ export interface StormReport {
 }
 
 const STORMS = 3;
-/** Calls are cancelled at each of these milliseconds: before they arrive, while a sandbox is made, and when it is ready. */
-const LATEST_CANCEL_MS = 150;
+/** The cancels are spread over the time that a sandbox takes: before it arrives, while it is made, and when it is ready. */
+const STEP = (Math.sqrt(5) - 1) / 2;
 /** The server may end a connection with too many resets, and its other calls with it; and it has a limit of calls at once. */
 const ENDED = ["OK", "CANCELLED", "UNAVAILABLE", "INTERNAL", "RESOURCE_EXHAUSTED"];
 /** The share of the calls that the daemon must see at least: the others were cancelled before they were sent. */
-const LEAST_MET = 0.1;
+const LEAST_MET = 0.3;
 const PATIENCE_MS = 300_000;
 
 /** Starts a daemon, cancels that many calls of each storm, and ends it. */
@@ -50,13 +50,16 @@ export async function stormCri(options: StormOptions, world: BinaryWorld): Promi
   await using cri = await startCri(world);
   const { client, daemon, socket } = cri;
   await settledDescriptors(daemon);
+  const latestMs = await longestRun(client, options.clients);
   const errors: string[] = [];
   const storms: StormSample[] = [];
   for (let storm = 0; storm < STORMS; storm++) {
     const [started, before] = [performance.now(), await callsOf(daemon)];
-    const codes = await oneStorm(socket, storm, options, errors);
+    const codes = await oneStorm(socket, storm, { ...options, latestMs }, errors);
     const seconds = (performance.now() - started) / 1_000;
-    await until("all is undone", () => isAtRest(world, client), PATIENCE_MS);
+    await until("all is undone", () => isAtRest(world, client), PATIENCE_MS).catch(async (error) => {
+      throw new Error(`${error.message}: ${(await leftIn(world)).slice(0, 10).join("; ")}`);
+    });
     const met = await callsOf(daemon) - before;
     const { descriptors: most = Infinity } = storms[0] ?? {};
     const descriptors = await settledDescriptors(daemon, most === Infinity ? 0 : most);
@@ -67,11 +70,23 @@ export async function stormCri(options: StormOptions, world: BinaryWorld): Promi
   return { storms, errors, left: await leftIn(world) };
 }
 
+/** How long a sandbox takes at the most, in milliseconds, when so many are made at once. */
+async function longestRun(client: GrpcClient, atOnce: number): Promise<number> {
+  const started = performance.now();
+  const names = Array.from({ length: atOnce }, (_, index) => `first-${index}`);
+  const made = await Promise.all(
+    names.map((name) => client.ok("RunPodSandbox", { config: podConfig(name) })),
+  );
+  const ms = performance.now() - started;
+  await Promise.all(made.map((answer) => client.ok("RemovePodSandbox", answer)));
+  return ms;
+}
+
 /** The client of a storm is a process of its own, which ends with it. */
 async function oneStorm(
   socket: string,
   storm: number,
-  { calls, clients }: StormOptions,
+  { calls, clients, latestMs }: StormOptions & { readonly latestMs: number },
   errors: string[],
 ): Promise<ReadonlyMap<string, number>> {
   await using client = GrpcClient.start(socket);
@@ -80,7 +95,7 @@ async function oneStorm(
   const worker = async () => {
     for (let call = next++; call < calls; call = next++) {
       const config = podConfig(`s${storm}-${call}`);
-      const cancelAfterMs = 1 + call % LATEST_CANCEL_MS;
+      const cancelAfterMs = 1 + Math.floor(latestMs * ((call * STEP) % 1));
       const { code, details, response } = await client.call("RunPodSandbox", { config }, { cancelAfterMs });
       codes.set(code, (codes.get(code) ?? 0) + 1);
       if (!ENDED.includes(code)) errors.push(`${code}: ${details}`);
