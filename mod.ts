@@ -45,7 +45,7 @@ export { type PodToTearDown, WHEN_NO_NETWORK, type WhenNoNetwork } from "./lib/s
 export type { PodNetworkStatus, PodStatus } from "./lib/sandbox/pod_status.ts";
 export type { LinkAddress as PodLinkAddress } from "./lib/host/link_info.ts";
 export type { PodLink } from "./lib/pod/inspect_netns.ts";
-export type { PodNetwork } from "./lib/pod/pod.ts";
+export type { PodNetwork } from "./lib/pod/pod_network.ts";
 export type { PodAddress, PodInterface, PodResult } from "./lib/pod/pod_result.ts";
 
 // Networks.

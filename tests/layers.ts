@@ -601,6 +601,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "request.ts",
       "kernel_defaults.ts",
       "foreign_routes.ts",
+      "pod_network.ts",
       "default_routes.ts",
       "loopback.ts",
       "inspect_netns.ts",

@@ -1,7 +1,7 @@
 import { defaultRoutesOf } from "../cni/default_route.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult, type Dns, type Result } from "../cni/result.ts";
-import type { PodNetwork } from "./pod.ts";
+import type { PodNetwork } from "./pod_network.ts";
 
 // What a pod got of its networks, in the shape of the annotation network-status.
 //

@@ -12,21 +12,8 @@ import { type PublishedPort, publishedPortsOf } from "../state/host_port.ts";
 import type { FoundLog } from "../state/record_files.ts";
 import type { ResultCache } from "../state/result_cache.ts";
 import { type AttachedNetwork, settleDefaultRoutes, undoing } from "./default_routes.ts";
+import { networksOf, type PodNetwork, portsMember, titleMember } from "./pod_network.ts";
 import { macDigits, type PlannedAttachment, type PodIdentity, wantedIp } from "./request.ts";
-
-/** One network of a pod that is up. */
-export interface PodNetwork {
-  /** The name of the network. */
-  readonly name: string;
-  /** The interface inside the pod. */
-  readonly ifName: string;
-  /** In the version of the network's configuration. */
-  readonly result: JsonObject;
-  /** The ports of the host that lead to it, with those that were chosen. @default {none} */
-  readonly ports?: readonly PublishedPort[];
-  /** `NAMESPACE/NAME`, by which Kubernetes knows the network. @default {none} */
-  readonly title?: string;
-}
 
 /** What {@linkcode PodNetworks} works with. */
 export interface PodNetworksOptions {
@@ -231,23 +218,6 @@ export class PodNetworks {
     const found = this.#options.store.scanNow(containerId, log);
     return found && networksOf(found.records);
   }
-}
-
-/** Returns the attached networks among the records of a pod. */
-export function networksOf(records: readonly AttachmentRecord[]): readonly PodNetwork[] {
-  return records.flatMap(({ state, network, ifName, result, capabilityArgs, title }) => {
-    if (state !== "attached" || result === undefined) return [];
-    const ports = portsMember(publishedPortsOf(capabilityArgs));
-    return [{ name: network, ifName, result, ...ports, ...titleMember(title) }];
-  });
-}
-
-function titleMember(title: string | undefined): Pick<PodNetwork, "title"> {
-  return title === undefined ? {} : { title };
-}
-
-function portsMember(ports: readonly PublishedPort[] = []): Pick<PodNetwork, "ports"> {
-  return ports.length === 0 ? {} : { ports };
 }
 
 /** Refuses a result without an address that was asked for: a plugin may ignore CNI_ARGS. */

@@ -1,5 +1,5 @@
 import { asResult, type Dns, type Interface, type IpConfig, type Result, type Route } from "../cni/result.ts";
-import type { PodNetwork } from "./pod.ts";
+import type { PodNetwork } from "./pod_network.ts";
 
 /** An interface of a pod, or one that a plugin made for it on the host, with all that its plugin reported. */
 export type PodInterface = Interface & {

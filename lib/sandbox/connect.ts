@@ -6,7 +6,7 @@ import { isArray, isObject, member } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { AttachedNetwork } from "../pod/default_routes.ts";
 import { interfaceNames } from "../pod/interface_names.ts";
-import { networksOf, type PodNetwork } from "../pod/pod.ts";
+import { networksOf, type PodNetwork } from "../pod/pod_network.ts";
 import { planAttachments, type WantedNetwork } from "../pod/request.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import { parseRecorded } from "../state/recorded_config.ts";

@@ -8,7 +8,7 @@ import { readProcesses } from "../host/process.ts";
 import { isInMemory } from "../host/stat.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import { loopbackUp } from "../pod/loopback.ts";
-import type { PodNetwork } from "../pod/pod.ts";
+import type { PodNetwork } from "../pod/pod_network.ts";
 import { planAttachments, type PlannedAttachment, type PodIdentity } from "../pod/request.ts";
 import type { AttachmentRecord } from "../state/attachment_store.ts";
 import { newerRecord } from "../state/checksummed.ts";

@@ -4,7 +4,7 @@ import { listFilesIn, removeNow } from "../host/file.ts";
 import { inDirNow, publishNow } from "../host/file_now.ts";
 import type { Logger } from "../host/log.ts";
 import { networkStatusOf, networkStatusToJson } from "../pod/network_status.ts";
-import { networksOf } from "../pod/pod.ts";
+import { networksOf } from "../pod/pod_network.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxRecord } from "./record.ts";
 

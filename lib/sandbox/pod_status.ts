@@ -3,7 +3,7 @@ import { CniError, ERROR_CODES, ERROR_KINDS } from "../cni/error.ts";
 import { atLeast } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import { inspectNetns, type PodLink } from "../pod/inspect_netns.ts";
-import type { PodNetwork } from "../pod/pod.ts";
+import type { PodNetwork } from "../pod/pod_network.ts";
 import type { AttachmentRecord, AttachmentState, AttachmentStore } from "../state/attachment_store.ts";
 import { listOnRecord } from "../state/recorded_config.ts";
 import type { SandboxContext } from "./context.ts";

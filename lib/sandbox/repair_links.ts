@@ -4,7 +4,7 @@ import { CniError } from "../cni/error.ts";
 import { asResult, convertResult, type Interface } from "../cni/result.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
-import { networksOf } from "../pod/pod.ts";
+import { networksOf } from "../pod/pod_network.ts";
 import type { PlannedAttachment } from "../pod/request.ts";
 import type { AttachmentKey, AttachmentRecord, AttachmentStore } from "../state/attachment_store.ts";
 import { listOnRecord } from "../state/recorded_config.ts";

@@ -3,7 +3,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { type CniError, isCniError } from "../cni/error.ts";
 import { withCniErrors } from "../errors/to_cni_error.ts";
 import type { Lock } from "../host/lock.ts";
-import { networksOf, type PodNetwork } from "../pod/pod.ts";
+import { networksOf, type PodNetwork } from "../pod/pod_network.ts";
 import type { AttachmentStore } from "../state/attachment_store.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxCreator } from "./create.ts";

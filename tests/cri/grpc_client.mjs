@@ -32,7 +32,18 @@ function answer(line) {
 }
 
 function call(
-  { id, service, method, request, timeoutMs, cancelAfterMs, connection = 0, padding = 0, metadata = {}, bytes },
+  {
+    id,
+    service,
+    method,
+    request,
+    timeoutMs,
+    cancelAfterMs,
+    connection = 0,
+    padding = 0,
+    metadata = {},
+    bytes,
+  },
 ) {
   const client = clientOf(service, connection);
   if (padding > 0) request.config.annotations = { padding: "x".repeat(padding) };

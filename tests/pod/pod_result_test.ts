@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { JsonObject } from "../../lib/cni/json.ts";
-import type { PodNetwork } from "../../lib/pod/pod.ts";
+import type { PodNetwork } from "../../lib/pod/pod_network.ts";
 import { combineResults } from "../../lib/pod/pod_result.ts";
 
 function network(name: string, ifName: string, result: JsonObject): PodNetwork {

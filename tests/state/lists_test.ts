@@ -3,7 +3,7 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { type JsonObject, parseJson, printJson } from "../../lib/cni/json.ts";
 import { sha256 } from "../../lib/host/sha256.ts";
 import { insidePaths } from "../../lib/inside/inside_paths.ts";
-import { networksOf } from "../../lib/pod/pod.ts";
+import { networksOf } from "../../lib/pod/pod_network.ts";
 import type { SandboxRecord } from "../../lib/sandbox/record.ts";
 import { prepareView, type Sandbox } from "../../lib/sandbox/view.ts";
 import { parseRecord, parseRecordNow, printRecord } from "../../lib/state/attachment_record.ts";
