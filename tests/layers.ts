@@ -317,6 +317,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "host_repair.ts",
       "bridge_check.ts",
       "bridge.ts",
+      "bridge_repair.ts",
       "ptp_config.ts",
       "ptp_plan.ts",
       "ptp_check.ts",

@@ -8,7 +8,6 @@ import type { HostPorts } from "../state/host_ports.ts";
 import { published } from "../state/published_ports.ts";
 import { writeBestEffort } from "../state/write_best_effort.ts";
 import type { InterfaceGuard } from "./interface_guard.ts";
-import { requireFreeMac } from "./mac_holder.ts";
 import { type AddOptions, type FullAttachRequest, keyOf } from "./request.ts";
 
 /** Dependencies of {@linkcode beginAttachment}. */
@@ -83,7 +82,11 @@ export async function beginAttachment(
   });
   await store.write(record);
   try {
-    await requireFreeMac(record, store);
+    if (wantsMac(record)) {
+      // Few ask for one, and the others need none of that code.
+      const { requireFreeMac } = await import("./mac_holder.ts");
+      await requireFreeMac(record, store);
+    }
     await interfaces.claim(list, record, signal);
     await ports.claim(record, published(list, request.capabilityArgs), signal);
     return await withAutomaticPorts(record, request, { store, ports, log }, signal);
@@ -93,6 +96,10 @@ export async function beginAttachment(
     await writeBestEffort(() => store.remove(record), log, { ...key });
     throw error;
   }
+}
+
+function wantsMac({ capabilityArgs, cniArgs }: AttachmentRecord): boolean {
+  return capabilityArgs.mac !== undefined || cniArgs.some(([name]) => name === "MAC");
 }
 
 /** Claims ports of the host for those of the container that want any, and writes them into the record before a plugin gets them. */

@@ -8,6 +8,7 @@ import type { PluginRunner } from "../plugin/exec.ts";
 export interface PlannedCall {
   /** The name of the network. */
   readonly network: string;
+  /** The interface inside the sandbox. */
   readonly ifName: string;
   /** The type of the plugin. */
   readonly plugin: string;

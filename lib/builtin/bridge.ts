@@ -15,8 +15,8 @@ import { advertisedRouteSysctls } from "./advertised_routes.ts";
 import { all } from "./all.ts";
 import { checkIpam } from "./check_ipam.ts";
 import type { Host } from "./host.ts";
-import { attachmentComment, attachmentTag } from "./attachment_tag.ts";
-import { bridgeAddresses, checkBridge, portProblem } from "./bridge_check.ts";
+import { attachmentComment } from "./attachment_tag.ts";
+import { checkBridge } from "./bridge_check.ts";
 import { type BridgeConfig, readBridgeConfig, readBridgeTeardown } from "./bridge_config.ts";
 import { ensureVlanGateway, removeUnusedGateway, removeUnusedGateways } from "./vlan_gateway.ts";
 import { aliasWith, replaceable } from "./bridge_owner.ts";
@@ -35,11 +35,8 @@ import {
   reserveAddresses,
   tagged,
 } from "./pair_attachment.ts";
-import { repairHost } from "./host_repair.ts";
-import { type Expected, expected } from "./link_check.ts";
-import { addSpoofCheck, collectSpoofChecks, findSpoofProblem, removeSpoofCheck } from "./mac_spoof_check.ts";
+import { addSpoofCheck, collectSpoofChecks, removeSpoofCheck } from "./mac_spoof_check.ts";
 import { removePair } from "./remove_pair.ts";
-import type { BatchHost, RepairRules } from "./rule_repair.ts";
 import { settleAddresses } from "./settle_addresses.ts";
 import { Undo } from "./undo.ts";
 
@@ -290,63 +287,4 @@ async function check(request: PluginRequest): Promise<void> {
 
 async function status(request: PluginRequest): Promise<void> {
   await pairStatus(request, readBridgeConfig(request.config, request.args));
-}
-
-/** Puts back the rules of an attachment, see {@linkcode RepairRules}. */
-export const repairBridge: RepairRules = async (request, host, options) => {
-  const config = readBridgeConfig(request.config, request.args);
-  const attachment = await expected(request);
-  const { ipMasq, ipMasqBackend, ipamType } = config;
-  const forwarded = bridgeAddresses(attachment, config);
-  const missing = await repairHost(request, host, attachment, {
-    ipMasq: ipamType === "" ? [] : ipMasq,
-    ipMasqBackend,
-  }, { ...options, forwarded });
-  return [
-    ...missing,
-    ...await repairPort(request, host, attachment, config),
-    ...config.macspoofchk ? await repairSpoofCheck(request, host, attachment, config) : [],
-  ];
-};
-
-/** Only where the alias says that the port is that of the attachment: the name could be one of another link by now. */
-async function repairPort(
-  request: PluginRequest,
-  { batch }: BatchHost,
-  { result: { interfaces = [] } }: Expected,
-  config: BridgeConfig,
-): Promise<readonly string[]> {
-  const host = hostOf(request);
-  const kernel = kernelFor(host.run);
-  const links = await batch.once("links", async () => {
-    // Of one kind alone `ip` does not show what a port may do.
-    const [listed] = await kernel.apply([{ kind: "show-links" }], { signal: host.signal });
-    return new Map(listed.map((link) => [link.name, link]));
-  });
-  const tag = await attachmentTag(tagged(request));
-  const port = interfaces.flatMap(({ name, sandbox }) => sandbox ? [] : links.get(name) ?? [])
-    .find(({ alias, master }) => alias.startsWith(tag) && master === config.bridge);
-  const problem = port && portProblem(config, port);
-  if (port === undefined || problem === undefined) return [];
-  const { hairpinMode: hairpin, portIsolation: isolated } = config;
-  batch.after(async () => {
-    await kernel.apply([{ kind: "set-port", name: port.name, hairpin, isolated }], host);
-  });
-  return [problem];
-}
-
-async function repairSpoofCheck(
-  { containerId, ifName }: PluginRequest,
-  host: BatchHost,
-  { result: { interfaces = [] }, container: { mac } }: Expected,
-  { bridge }: BridgeConfig,
-): Promise<readonly string[]> {
-  // The ADD of this plugin comes before those that add other interfaces.
-  const hostName = interfaces.find(({ name, sandbox }) => !sandbox && name !== bridge)?.name;
-  if (hostName === undefined || !mac) return [];
-  const port = { containerId, ifName, hostName, mac };
-  const problem = await findSpoofProblem(host, port);
-  if (problem === undefined) return [];
-  await addSpoofCheck(host, port);
-  return [problem];
 }

@@ -19,7 +19,7 @@ import type { RepairRules } from "./rule_repair.ts";
 
 /** What puts back the rules of each built-in plugin that makes some. */
 const REPAIRS: Readonly<Record<string, () => Promise<RepairRules>>> = {
-  bridge: async () => (await import("./bridge.ts")).repairBridge,
+  bridge: async () => (await import("./bridge_repair.ts")).repairBridge,
   firewall: async () => (await import("./firewall.ts")).repairFirewall,
   portmap: async () => (await import("./portmap.ts")).repairPorts,
   ptp: async () => (await import("./ptp.ts")).repairPtp,

@@ -138,3 +138,8 @@ function milliseconds(at: number): number {
 function deviceNumber(major: number, minor: number): number {
   return (minor & 0xff) + (major & 0xfff) * 0x100 + Math.floor(minor / 0x100) * 0x100000;
 }
+
+/** Returns what changes when a file is replaced or written to; undefined without the facts about one. */
+export function fileIdentity(stat: FileStat | undefined): string | undefined {
+  return stat && [stat.dev, stat.ino, stat.size, stat.mtimeMs].join(":");
+}

@@ -2,7 +2,8 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { isObject, type JsonObject, member } from "../cni/json.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { CommandRequest, RunCommand } from "../host/command.ts";
-import { fileIdentity } from "../host/file.ts";
+import { fileIdentity } from "../host/file_facts.ts";
+import { statOf } from "../host/file.ts";
 import { hasListener } from "../host/unix_listener.ts";
 
 /** The type of the IPAM plugin that asks a DHCP server. Its daemon holds the leases, and the executable is its client. */
@@ -57,7 +58,7 @@ export async function keepsLeases(
   path: string,
   { run, env, signal }: Pick<CommandRequest, "env" | "signal"> & { readonly run: RunCommand },
 ): Promise<boolean> {
-  const identity = await fileIdentity(path);
+  const identity = fileIdentity(await statOf(path));
   const known = answers.get(path);
   if (known !== undefined && known.identity === identity) return known.keeps;
   const limit = AbortSignal.timeout(HELP_MS);
@@ -65,7 +66,9 @@ export async function keepsLeases(
   const { stdout, stderr } = await run({ program: path, args: ["daemon", "-h"], env, signal: either });
   const keeps = /^\s*-resendtimeout\b/m.test(`${stdout}${stderr}`);
   // If the file was replaced meanwhile, the answer may be of the old file or of the new one.
-  if (identity !== undefined && identity === await fileIdentity(path)) answers.set(path, { identity, keeps });
+  if (identity !== undefined && identity === fileIdentity(await statOf(path))) {
+    answers.set(path, { identity, keeps });
+  }
   return keeps;
 }
 

@@ -4,7 +4,8 @@ import { type Json, type JsonObject, parseJson } from "../cni/json.ts";
 import { anyText, listOf, openObjectOf, orNull, readShape, type ValidationError } from "../cni/shape.ts";
 import { CURRENT_VERSION } from "../cni/version.ts";
 import { asCniError, withCniErrors } from "../errors/to_cni_error.ts";
-import { fileIdentity } from "../host/file.ts";
+import { fileIdentity } from "../host/file_facts.ts";
+import { statOf } from "../host/file.ts";
 import type { PluginCall } from "./call.ts";
 import { Deadline, DEFAULT_TIMEOUTS } from "./deadline.ts";
 import type { PluginRunner } from "./exec.ts";
@@ -51,7 +52,7 @@ export class VersionProbe {
       return { cniVersion: CURRENT_VERSION, supportedVersions: source.plugin.versions };
     }
     const { path } = source;
-    const identity = await fileIdentity(path);
+    const identity = fileIdentity(await statOf(path));
     const known = this.#answers.get(path);
     if (known !== undefined && known.identity === identity) return known.versions;
     const ask = (signal?: AbortSignal) => this.#ask(type, signal);
@@ -59,7 +60,7 @@ export class VersionProbe {
       ? await ask(signal)
       : await withCniErrors(() => this.#probes.join(`${path}:${identity}`, ask, signal));
     // If the file was replaced meanwhile, the answer may be of the old file or of the new one.
-    if (identity !== undefined && identity === await fileIdentity(path)) {
+    if (identity !== undefined && identity === fileIdentity(await statOf(path))) {
       this.#answers.set(path, { identity, versions });
     }
     return versions;

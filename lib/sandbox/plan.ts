@@ -9,8 +9,11 @@ import type { SandboxRequest } from "./request.ts";
 
 /** What a run would do. */
 export interface SandboxPlan {
+  /** Its ID, which is the container ID that plugins get. */
   readonly id: string;
+  /** Its name. */
   readonly name: string;
+  /** The namespace of its name. */
   readonly namespace: string;
   /** The path of its network namespace. */
   readonly netns: string;
