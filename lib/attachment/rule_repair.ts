@@ -88,7 +88,9 @@ export class RuleRepair {
    */
   async repair(request: RuleRepairOrder = {}): Promise<RuleRepairReport> {
     const lost = request.found ?? await this.find(request);
-    const containers = [...new Set(lost.map(({ containerId }) => containerId))];
+    // Of those that cannot be looked at nothing is known to be missing: their containers are not locked for it.
+    const [broken, known] = [lost.filter(isBroken), lost.filter((each) => !isBroken(each))];
+    const containers = [...new Set(known.map(({ containerId }) => containerId))];
     const repaired: LostRules[] = [];
     const busy: string[] = [];
     for (let at = 0; at < containers.length; at += MOST_LOCKS) {
@@ -96,12 +98,12 @@ export class RuleRepair {
       repaired.push(...round.lost);
       busy.push(...round.busy);
     }
-    if (request.skipBusy) return { lost: repaired, busy };
+    if (request.skipBusy) return { lost: [...broken, ...repaired], busy };
     for (const containerId of busy) {
       await using _lock = await this.#context.locks.containers.hold(containerId, request.signal);
       repaired.push(...await this.#apply(await this.#records([containerId]), request));
     }
-    return { lost: repaired, busy: [] };
+    return { lost: [...broken, ...repaired], busy: [] };
   }
 
   async #repairFree(
@@ -185,4 +187,8 @@ export class RuleRepair {
     }
     return owners;
   }
+}
+
+function isBroken({ missing, error }: LostRules): boolean {
+  return missing.length === 0 && error !== undefined;
 }

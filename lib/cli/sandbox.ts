@@ -1,5 +1,5 @@
 import { CniError } from "../cni/error.ts";
-import { printJson } from "../cni/json.ts";
+import { type JsonObject, printJson } from "../cni/json.ts";
 import { runAttached } from "../host/attached.ts";
 import type { Io } from "../host/io.ts";
 import { signalChildrenOf, type SignalName } from "../host/launch.ts";
@@ -58,16 +58,23 @@ export async function inspect(input: CommandInput): Promise<number> {
   const { sandboxes } = openPodwire(input);
   const get = (signal: AbortSignal) => sandboxes.get(name, { ...namespaceOf(input), signal });
   const sandbox = await withSignals(input.io, get);
-  const networkStatus = networkStatusToJson(networkStatusOf(sandbox.namespace, sandbox.networks));
-  if (!input.flag("stats")) printSandbox(input, sandbox, undefined, { networkStatus });
+  const more = statusMember(sandbox);
+  if (!input.flag("stats")) printSandbox(input, sandbox, undefined, more);
   else {
     const [traffic = null] = await withSignals(
       input.io,
       (signal) => sandboxes.traffic([sandbox], { signal }),
     );
-    printSandbox(input, sandbox, traffic, { networkStatus });
+    printSandbox(input, sandbox, traffic, more);
   }
   return 0;
+}
+
+/** Of the pods of container engines, which get no such annotation. */
+function statusMember({ nri, namespace, networks }: Sandbox): JsonObject {
+  return nri === undefined
+    ? {}
+    : { networkStatus: networkStatusToJson(networkStatusOf(namespace, networks)) };
 }
 
 /** `podwire exec NAME -- CMD...`: runs CMD with the same streams, and returns its exit code. */

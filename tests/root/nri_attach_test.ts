@@ -22,11 +22,15 @@ binaryTest(
         ...{ id: shown.id, name: shown.name, namespace: shown.namespace, uid: shown.uid, state: shown.state },
         networks: shown.networks.map(({ ifName }: { ifName: string }) => ifName),
         engine: shown.nri.engine.split(" ")[0],
+        status: shown.networkStatus.map((
+          { name, interface: ifName }: Record<string, string>,
+        ) => [name, ifName]),
       },
       {
         ...{ id: pod, name: "web", namespace: "shop", uid: "uid-web", state: "ready" },
         networks: ["net1", "back"],
         engine: "containerd",
+        status: ["net1", "back"].map((ifName) => [`shop/${world.network}`, ifName]),
       },
     );
     const owned = await world.refused(1, ["rm", pod]);

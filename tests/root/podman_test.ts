@@ -25,8 +25,9 @@ class Podman implements AsyncDisposable {
     for (const name of ["sh", "ip", "nc", "sleep"]) {
       await Deno.symlink("busybox", `${podman.rootfs}/bin/${name}`);
     }
+    // Those of Podman and conmon: other components bring a C library of another Debian.
     podman.#libraries = (await sh(
-      `ls -d ${COMPONENTS_DIR}/*/usr/lib/*-linux-gnu ${COMPONENTS_DIR}/*/lib/*-linux-gnu 2>/dev/null || :`,
+      `ls -d ${COMPONENTS_DIR}/lib*/usr/lib/*-linux-gnu ${COMPONENTS_DIR}/lib*/lib/*-linux-gnu 2>/dev/null || :`,
     ))
       .trim().replaceAll("\n", ":");
     // Podman gives conmon an environment of its own, which conmon passes to the Podman that cleans up.
