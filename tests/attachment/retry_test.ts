@@ -79,9 +79,10 @@ Deno.test("F79 a failed removal is retried when it is due, and not before", asyn
 Deno.test("F76 F78 F81 G35 the retry uses configuration, arguments and result of the ADD, the last attachment first", async () => {
   await using world = await stuckWorld();
   const list = listOf([], { plugins: [{ type: "a", capabilities: { mac: true }, colour: "of then" }] });
-  const request = { args: [["A", "1"]], capabilityArgs: { mac: "0a:00:00:00:00:01" } } as const;
-  for (const ifName of ["eth0", "eth1"]) {
-    await world.attachments().add(list, world.request({ ...request, ifName }));
+  const macs = { eth0: "0a:00:00:00:00:01", eth1: "0a:00:00:00:00:02" };
+  for (const [ifName, mac] of Object.entries(macs)) {
+    const request = world.request({ args: [["A", "1"]], capabilityArgs: { mac }, ifName });
+    await world.attachments().add(list, request);
   }
   for (const record of await world.store.all()) await failing(() => world.attachments().remove(record));
   await mend(world);
@@ -94,7 +95,7 @@ Deno.test("F76 F78 F81 G35 the retry uses configuration, arguments and result of
     config.runtimeConfig.mac,
     config.prevResult.ips[0].address,
   ]);
-  const of = (ifName: string) => [ifName, "A=1", "of then", "0a:00:00:00:00:01", "10.1.0.2/24"];
+  const of = (ifName: keyof typeof macs) => [ifName, "A=1", "of then", macs[ifName], "10.1.0.2/24"];
   assertEquals(retried, [of("eth1"), of("eth0")]);
 });
 

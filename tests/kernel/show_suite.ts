@@ -109,7 +109,9 @@ export function showSuite(tested: TestedKernel): void {
         ], { netns: host });
       const { answer: [all, veths], byIp } = await besideIp(host, ["link", "show", "master", name], ask);
       assertEquals(all, byIp);
-      assertEquals(veths, byIp);
+      // Of one kind alone it is not said what a port may do.
+      const plain = (links: readonly LinkInfo[]) => links.map((link) => ({ ...link, port: undefined }));
+      assertEquals(plain(veths), plain(byIp));
       return all.map(({ name }) => name);
     };
     assertEquals([await ports("br0"), await ports("br1"), await ports("a")], [["a"], ["b"], []]);

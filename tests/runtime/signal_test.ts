@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { DaemonClient } from "../../lib/daemon/client.ts";
 import { NetworkOperations } from "../../lib/runtime/network_operations.ts";
+import { PluginOperations } from "../../lib/runtime/plugin_operations.ts";
 import { Sandboxes } from "../../lib/sandbox/sandbox.ts";
 import { type CallOptions, CniError, loadDirectory, loadNetworkFile, Pods, Podwire } from "../../mod.ts";
 import { inTempDir } from "../temp_dir.ts";
@@ -58,11 +59,15 @@ Deno.test("no call of Podwire and its sandboxes begins with a signal that has fi
       status: (options) => podwire.status("web", options),
       gc: (options) => podwire.gc({}, options),
       validate: (options) => podwire.validate("web", options),
-      pluginVersions: (options) => podwire.pluginVersions("bridge", options),
       attachments: (options) => podwire.attachments({}, options),
       isAttached: (options) => podwire.isAttached({ ...TARGET, network: "web" }, options),
       forget: (options) => podwire.forget({ containerId: "c1", reason: "test" }, options),
       recover: (options) => podwire.recover(options),
+    });
+    await refusesEach(PluginOperations, {
+      pluginVersions: (options) => podwire.pluginVersions("bridge", options),
+      pluginPath: (options) => podwire.pluginPath("bridge", options),
+      planSandbox: (options) => podwire.planSandbox({ name: "web" }, options),
     });
     await refusesEach(NetworkOperations, {
       createNetwork: (options) => podwire.createNetwork({ name: "back" }, options),
