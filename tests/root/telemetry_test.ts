@@ -52,7 +52,12 @@ class Receiver implements AsyncDisposable {
 }
 
 /** The command that is the program, run by Deno. */
-function commandOf(world: SandboxWorld, args: readonly string[], env: Readonly<Record<string, string>>) {
+function commandOf(
+  world: SandboxWorld,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  permissions = "-P=podwire",
+) {
   const { confDir, stateDir, netnsDir, dir, plugins } = world;
   const dirs = {
     "conf-dir": confDir,
@@ -64,7 +69,7 @@ function commandOf(world: SandboxWorld, args: readonly string[], env: Readonly<R
     program: "sh",
     args: [
       `${ROOT}denow`,
-      ...["run", "-q", "--no-prompt", "-P=podwire", `${ROOT}cli.ts`],
+      ...["run", "-q", "--no-prompt", permissions, `${ROOT}cli.ts`],
       ...Object.entries(dirs).map(([name, value]) => `--${name}=${value}`),
       `--plugin-dir=${plugins.dir}`,
       ...args,
@@ -201,6 +206,8 @@ tracingTest(
       world,
       ["serve", `--socket=${world.dir}/podwire.sock`, `--cri=${socket}`],
       { OTEL_DENO: "true", ...receiver.environment },
+      // Newer versions of Deno ask for each socket.
+      "--allow-all",
     );
     const daemon = new Deno.Command(program, { ...options, stdout: "null", stderr: "null" }).spawn();
     let id = "";
