@@ -25,18 +25,8 @@ import { BANDWIDTH } from "../pod/setting_shape.ts";
 //
 // Source: Kubernetes Network Custom Resource Definition De-facto Standard, version 1.3, section 4.1.2.
 
-/** One network that an annotation names. */
-export interface AnnotatedNetwork {
-  /** The annotation. */
-  readonly annotation: string;
-  /** The place in its list, from 1. */
-  readonly element: number;
-  /** The namespace before the name. @default {none was written} */
-  readonly namespace?: string | undefined;
-  /** The name, without its namespace. */
-  readonly name: string;
-  /** The interface inside the pod. @default {`net` and the element's number} */
-  readonly ifName?: string | undefined;
+/** What a pod may ask of a network that it names, beside an attachment to it. */
+export interface NetworkWishes {
   /** Addresses, each with or without the length of its prefix. */
   readonly ips?: readonly string[] | undefined;
   /** A MAC address of 6 bytes. */
@@ -47,14 +37,25 @@ export interface AnnotatedNetwork {
   readonly bandwidth?: Bandwidth | undefined;
   /** What is merged over `args.cni` of the network's plugins. */
   readonly cniArgs?: JsonObject | undefined;
-  /** Gateways, at most one of each family. Empty for the default route that the network's plugins make. */
+  /** Gateways of the pod, at most one of each family. Empty for the default route that the network's plugins make. */
   readonly defaultRoute?: readonly string[] | undefined;
+}
+
+/** One network that an annotation names. */
+export interface AnnotatedNetwork extends ElementPlace, NetworkWishes {
+  /** The namespace before the name. @default {none was written} */
+  readonly namespace?: string | undefined;
+  /** The name, without its namespace. */
+  readonly name: string;
+  /** The interface inside the pod. @default {`net` and the element's number} */
+  readonly ifName?: string | undefined;
 }
 
 /** The place of an element, for errors. */
 export interface ElementPlace {
+  /** The annotation. */
   readonly annotation: string;
-  /** From 1. */
+  /** The place in its list, from 1. */
   readonly element: number;
 }
 
@@ -72,15 +73,15 @@ export function invalidElement(
   });
 }
 
-/** Names of objects in Kubernetes. */
 const LABEL = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/;
 const MAC_DIGITS = 12;
 
-function withRule(path: JsonPath, check: () => void): void {
+/** Runs a rule of the specification; what it throws becomes the problem of the value at `path`, after `what`. */
+export function withRule(path: JsonPath, check: () => void, what = "is refused"): void {
   try {
     check();
   } catch (error) {
-    if (error instanceof CniError) throw new ValidationError(path, `is refused: ${error.msg}`);
+    if (error instanceof CniError) throw new ValidationError(path, `${what}: ${error.msg}`);
     throw error;
   }
 }
@@ -95,8 +96,13 @@ function refuseAt(path: JsonPath): RefuseMember {
   };
 }
 
+/** Whether a text can be the name of an object, or of a namespace, in Kubernetes. */
+export function isLabel(text: string): boolean {
+  return LABEL.test(text);
+}
+
 function label(value: string, path: JsonPath): string {
-  if (LABEL.test(value)) return value;
+  if (isLabel(value)) return value;
   const rule = "lower-case letters, digits and -, with a letter or digit at both ends";
   throw new ValidationError(path, `must be ${rule}, not ${JSON.stringify(value)}`);
 }

@@ -1,6 +1,6 @@
 import { CniError } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
-import type { Bandwidth, PortMapping, WantedNetwork } from "../pod/request.ts";
+import type { WantedNetwork } from "../pod/request.ts";
+import type { NetworkWishes } from "./annotated_network.ts";
 import { type NamedNetwork, OWN_ANNOTATION, readAnnotations } from "./annotations.ts";
 import { ANY_NAMESPACE, type NetworkPermissions, type NriPolicy } from "./policy.ts";
 
@@ -13,25 +13,13 @@ export interface AskingPod {
 }
 
 /** A network that a pod asks for, and may have. */
-export interface AskedNetwork {
+export interface AskedNetwork extends NetworkWishes {
   /** The network of podwire. */
   readonly network: string;
   /** `NAMESPACE/NAME`, for network-status. */
   readonly title: string;
   /** The interface inside the pod. */
   readonly ifName: string;
-  /** Addresses, each with or without the length of its prefix. */
-  readonly ips?: readonly string[] | undefined;
-  /** A MAC address of 6 bytes. */
-  readonly mac?: string | undefined;
-  /** Ports of the host that lead to the pod. */
-  readonly portMappings?: readonly PortMapping[] | undefined;
-  /** Limits in bits per second, and bursts in bits. */
-  readonly bandwidth?: Bandwidth | undefined;
-  /** What is merged over `args.cni` of the network's plugins. */
-  readonly cniArgs?: JsonObject | undefined;
-  /** Gateways of the pod, at most one of each family. Empty for the default route that the network's plugins make. */
-  readonly defaultRoute?: readonly string[] | undefined;
   /** Subnets of the cluster, to which traffic stays on eth0. */
   readonly clusterCidrs: readonly string[];
 }

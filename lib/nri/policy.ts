@@ -18,6 +18,7 @@ import {
 import { asCniError } from "../errors/to_cni_error.ts";
 import { readFileIfThere } from "../host/file.ts";
 import type { PortSpan } from "../state/automatic_ports.ts";
+import { isLabel, withRule } from "./annotated_network.ts";
 import { ANNOTATIONS, type NetworksAnnotation } from "./annotations.ts";
 
 /** Where the policy is, unless an option says otherwise. */
@@ -62,24 +63,9 @@ export interface NriPolicy {
   readonly clusterCidrs: readonly string[];
 }
 
-const LABEL = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/;
-
-function checked(rule: (value: string, path: JsonPath) => void): Shape<string> {
-  return mapped(text(), (value, path) => {
-    rule(value, path);
-    return value;
-  });
-}
-
-const NETWORK = checked((value, path) => {
-  try {
-    validateNetworkName(value);
-  } catch (error) {
-    if (error instanceof CniError) {
-      throw new ValidationError(path, `is not the name of a network: ${error.msg}`);
-    }
-    throw error;
-  }
+const NETWORK = mapped(text(), (value, path) => {
+  withRule(path, () => validateNetworkName(value), "is not the name of a network");
+  return value;
 });
 
 const PORTS: Shape<PortSpan> = mapped(
@@ -118,7 +104,7 @@ const PERMISSIONS: Shape<NetworkPermissions> = objectOf({}, {
 
 const NAMESPACES = mapped(mapOf(PERMISSIONS), (namespaces, path) => {
   for (const name of Object.keys(namespaces)) {
-    if (name === ANY_NAMESPACE || LABEL.test(name)) continue;
+    if (name === ANY_NAMESPACE || isLabel(name)) continue;
     throw new ValidationError([...path, name], `is not the name of a namespace, nor "${ANY_NAMESPACE}"`);
   }
   return namespaces;
@@ -127,7 +113,7 @@ const NAMESPACES = mapped(mapOf(PERMISSIONS), (namespaces, path) => {
 const NAMES = mapped(mapOf(NETWORK), (names, path) => {
   for (const name of Object.keys(names)) {
     const parts = name.split("/");
-    if (parts.length === 2 && parts.every((part) => LABEL.test(part))) continue;
+    if (parts.length === 2 && parts.every(isLabel)) continue;
     throw new ValidationError([...path, name], "is not NAMESPACE/NAME");
   }
   return names;
