@@ -1,12 +1,11 @@
 // What users of the originals complain about in the masquerading of bridge and ptp: rules that stay, and IPv6 in the same switch.
 import { assert, assertEquals } from "@std/assert";
+import { MASQUERADE_BACKENDS } from "../../lib/builtin/masquerade.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { createNetns, removeNetns } from "../../lib/host/netns.ts";
 import { type Answer, assertDone, type Call, callBinary, callBuiltin } from "./builtin_call.ts";
 import { inWorld, masqueradeRules, type World } from "./builtin_world.ts";
 import { CNI_1_9_1, need } from "./need.ts";
-
-const BACKENDS = ["iptables", "nftables"] as const;
 
 function configOf(world: World, type: string, more: JsonObject): JsonObject {
   const ranges = [[{ subnet: `${world.subnet4}.0/24` }], [{ subnet: `${world.subnet6}::/64` }]];
@@ -25,7 +24,7 @@ const ADDERS: Readonly<Record<string, Caller>> = {
 };
 
 for (const type of ["bridge", "ptp"]) {
-  for (const ipMasqBackend of BACKENDS) {
+  for (const ipMasqBackend of MASQUERADE_BACKENDS) {
     for (const [adder, add] of Object.entries(ADDERS)) {
       Deno.test({
         name:
@@ -52,7 +51,7 @@ for (const type of ["bridge", "ptp"]) {
 }
 
 for (const type of ["bridge", "ptp"]) {
-  for (const ipMasqBackend of BACKENDS) {
+  for (const ipMasqBackend of MASQUERADE_BACKENDS) {
     Deno.test({
       name:
         `U12 ${type}: one family is masqueraded without the other, by ${ipMasqBackend}, and CHECK and DEL know it`,

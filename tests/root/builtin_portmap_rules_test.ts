@@ -1,6 +1,7 @@
 // What the built-in portmap does better than the originals, and what it never touches, on the real kernel.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { freeLeftovers } from "../../lib/builtin/leftovers.ts";
+import { PORTMAP_BACKENDS, type PortmapBackend } from "../../lib/builtin/portmap_config.ts";
 import { dnatChain } from "../../lib/builtin/portmap_frame.ts";
 import type { JsonObject } from "../../lib/cni/json.ts";
 import { type RunCommand, runCommand, runningAs } from "../../lib/host/command.ts";
@@ -11,10 +12,7 @@ import { pathWithout } from "./firewall_world.ts";
 import { need } from "./need.ts";
 import { callOf, leftOf, nftRules, ORIGINALS, OURS } from "./portmap_world.ts";
 
-const BACKENDS = ["iptables", "nftables"] as const;
-type Backend = typeof BACKENDS[number];
-
-const needs = (backend: Backend) => need("root", "ip", backend === "iptables" ? "iptables" : "nft");
+const needs = (backend: PortmapBackend) => need("root", "ip", backend === "iptables" ? "iptables" : "nft");
 const ports = (...portMappings: readonly JsonObject[]) => ({ runtimeConfig: { portMappings } });
 const tcp = (hostPort: number, more: JsonObject = {}) => ({
   ...{ hostPort, containerPort: 80, protocol: "tcp" },
@@ -73,7 +71,7 @@ Deno.test({
   }),
 });
 
-for (const backend of BACKENDS) {
+for (const backend of PORTMAP_BACKENDS) {
   Deno.test({
     name:
       `a DEL that names no ports, that has no namespace, or a dead one, or an invalid configuration leaves nothing, ` +
@@ -261,7 +259,7 @@ for (const backend of BACKENDS) {
   });
 }
 
-for (const backend of BACKENDS) {
+for (const backend of PORTMAP_BACKENDS) {
   Deno.test({
     name:
       `what a forgotten attachment leaves is freed without its plugin, and nothing in a dry run (${backend})`,
@@ -375,7 +373,7 @@ Deno.test({
     );
     try {
       const before = await rulesOf(world);
-      for (const backend of BACKENDS) {
+      for (const backend of PORTMAP_BACKENDS) {
         const call = callOf(world, await world.netns(backend), { ...ports(tcp(18080)), backend });
         const valid = { ...call.config, cniVersion: "1.1.0", "cni.dev/valid-attachments": [] };
         for (const verb of ["ADD", "DEL", "ADD"] as const) assertDone(await OURS({ ...call, verb }));

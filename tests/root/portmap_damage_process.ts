@@ -1,15 +1,13 @@
 // The work of a test in builtin_portmap_rules_test.ts, in a network namespace of its own: what it removes belongs to all containers.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { PORTMAP_BACKENDS, type PortmapBackend } from "../../lib/builtin/portmap_config.ts";
 import { dnatChain } from "../../lib/builtin/portmap_frame.ts";
 import { assertDone } from "./builtin_call.ts";
 import { inWorld, sh } from "./builtin_world.ts";
 import { callOf, leftOf, OURS } from "./portmap_world.ts";
 
-const BACKENDS = ["iptables", "nftables"] as const;
-type Backend = typeof BACKENDS[number];
-
 /** What happens to the rules, and what the CHECK says of it. */
-function damages(backend: Backend, chain: string, id: string): readonly (readonly [string, RegExp])[] {
+function damages(backend: PortmapBackend, chain: string, id: string): readonly (readonly [string, RegExp])[] {
   if (backend === "iptables") {
     return [
       [`iptables -w -t nat -D ${chain} 3`, /no rule leads 18080-18081\/tcp of IPv4/],
@@ -42,7 +40,7 @@ function damages(backend: Backend, chain: string, id: string): readonly (readonl
   ];
 }
 
-async function check(backend: Backend): Promise<void> {
+async function check(backend: PortmapBackend): Promise<void> {
   await inWorld(async (world) => {
     const netns = await world.netns("a");
     const portMappings = [18080, 18081].map((hostPort) => ({
@@ -69,7 +67,7 @@ async function check(backend: Backend): Promise<void> {
 }
 
 if (import.meta.main) {
-  const backend = BACKENDS.find((name) => name === Deno.args[0]);
+  const backend = PORTMAP_BACKENDS.find((name) => name === Deno.args[0]);
   if (backend === undefined) throw new Error(`no such backend: ${Deno.args[0]}`);
   await check(backend);
 }
