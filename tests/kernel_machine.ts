@@ -1,5 +1,6 @@
 // An emulated machine with a kernel of its own, and the root of this one below a layer of memory. It can change nothing
 // here: it reads this machine's files, and has no network.
+import { shellWord } from "../lib/host/shell_word.ts";
 import type { Emulator, KernelFiles } from "./kernel_components.ts";
 import { programOutput } from "./program_output.ts";
 
@@ -91,12 +92,8 @@ export function moduleFiles(names: readonly string[], dependencies: string): str
 
 /** The text for a shell that sets the variables, and the positional parameters to the command. */
 export function shellSettings(env: Readonly<Record<string, string>>, command: readonly string[]): string {
-  const lines = Object.entries(env).map(([name, value]) => `export ${name}=${quoted(value)}`);
-  return `${[...lines, `set -- ${command.map(quoted).join(" ")}`].join("\n")}\n`;
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
+  const lines = Object.entries(env).map(([name, value]) => `export ${name}=${shellWord(value)}`);
+  return `${[...lines, `set -- ${command.map(shellWord).join(" ")}`].join("\n")}\n`;
 }
 
 async function makeRamDisk(machine: KernelMachine, dir: string): Promise<void> {

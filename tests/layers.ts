@@ -113,6 +113,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       "unix_listener.ts",
       "unix_stream.ts",
       "http_over_unix.ts",
+      "shell_word.ts",
       "terminal_text.ts",
       "io.ts",
       "listing.ts",

@@ -1,5 +1,6 @@
 import { type JsonObject, printJson } from "../cni/json.ts";
 import { MASK, maskedText, maskSecrets } from "../cni/mask_secrets.ts";
+import { shellWord } from "../host/shell_word.ts";
 import { oneLine } from "../host/terminal_text.ts";
 import type { SandboxPlan } from "../sandbox/plan.ts";
 
@@ -47,8 +48,8 @@ function namespaceLines(netns: string): readonly string[] {
   return [
     "",
     "# The namespace, and lo",
-    `: >${quoted(netns)}`,
-    `unshare --net=${quoted(netns)} ip link set lo up`,
+    `: >${shellWord(netns)}`,
+    `unshare --net=${shellWord(netns)} ip link set lo up`,
   ];
 }
 
@@ -56,14 +57,16 @@ function namespaceLines(netns: string): readonly string[] {
 function callLines(call: PlannedCall, before: PlannedCall | undefined): string {
   const { network, ifName, plugin, index, count, path, environment, stdin } = call;
   const where = path === null ? "built into podwire" : comment(path);
-  const variables = Object.entries(environment).map(([key, value]) => `  ${quoted(`${key}=${value}`)} \\\n`)
+  const variables = Object.entries(environment).map(([key, value]) =>
+    `  ${shellWord(`${key}=${value}`)} \\\n`
+  )
     .join("");
-  const program = path === null ? `podwire plugin ${quoted(plugin)}` : quoted(path);
+  const program = path === null ? `podwire plugin ${shellWord(plugin)}` : shellWord(path);
   const isFirst = before === undefined || index === 0;
   const text = printJson(stdin);
   const feed = isFirst
-    ? `printf '%s' ${quoted(text)}`
-    : `printf '%s,"prevResult":%s}' ${quoted(text.slice(0, -1))} "$result"`;
+    ? `printf '%s' ${shellWord(text)}`
+    : `printf '%s,"prevResult":%s}' ${shellWord(text.slice(0, -1))} "$result"`;
   return [
     "",
     `# ${index + 1} of ${count}: ${comment(plugin)} of the network "${comment(network)}" on ${
@@ -77,9 +80,4 @@ function callLines(call: PlannedCall, before: PlannedCall | undefined): string {
 /** A text that ends no comment. */
 function comment(text: string): string {
   return oneLine(text);
-}
-
-/** A word for the shell. */
-function quoted(text: string): string {
-  return /^[\w@%+:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

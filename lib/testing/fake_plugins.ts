@@ -3,6 +3,7 @@ import { isObject, type JsonObject, parseJson } from "../cni/json.ts";
 import { CURRENT_VERSION, SPEC_VERSIONS } from "../cni/version.ts";
 import { call } from "../errors/call.ts";
 import { runCommand, runOk } from "../host/command.ts";
+import { shellWord } from "../host/shell_word.ts";
 import { VERBS } from "../plugin/invocation.ts";
 import type { Verb } from "../plugin/invocation.ts";
 
@@ -147,16 +148,12 @@ n=1
 while ! mkdir "$calls/$n" 2>/dev/null; do n=$((n + 1)); done
 cat >"$calls/$n/config"
 cat "/proc/$$/environ" >"$calls/$n/environ"
-printf %s ${quoted(type)} >"$calls/$n/type"
+printf %s ${shellWord(type)} >"$calls/$n/type"
 case $CNI_COMMAND in
 ${cases.join("\n")}
 esac
 exit 1
 `;
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** Returns undefined for a call that has not been recorded whole yet. */
