@@ -227,7 +227,7 @@ async function endGroup(child: GroupChild, graceMs: number, captures: readonly C
   if (child.leads) await strays.find(child.pid);
   const deadline = performance.now() + graceMs;
   child.signal("SIGTERM");
-  strays.signal("SIGTERM");
+  strays.terminate();
   const silent = Promise.all([child.status, ...captures.map((capture) => capture.done)]);
   let silentSince = Infinity;
   void silent.then(() => silentSince = performance.now());
@@ -237,9 +237,10 @@ async function endGroup(child: GroupChild, graceMs: number, captures: readonly C
   while (performance.now() < Math.min(deadline, silentSince + SILENT_GRACE_MS) && child.groupLives()) {
     await delay(GROUP_POLL_MS);
   }
-  if (child.leads && ended === undefined) await strays.find(child.pid);
-  child.signal("SIGKILL");
-  strays.signal("SIGKILL");
+  // Stopped, it starts no process in another session meanwhile.
+  child.stop();
+  const killed = child.leads ? strays.kill(ended === undefined ? child.pid : undefined) : Promise.resolve();
+  await killed.finally(() => child.signal("SIGKILL"));
   await settled(silent, LAST_WORDS_MS);
 }
 

@@ -116,6 +116,16 @@ export class GroupChild {
     }
   }
 
+  /** Stops the group, so that it starts no more processes until it is killed; does nothing without the permission. */
+  stop(): void {
+    if (!this.#leads) return;
+    try {
+      Deno.kill(-this.#child.pid, "SIGSTOP");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable)) throw error;
+    }
+  }
+
   /** Whether the group has a member; a process that has ended and was not waited for counts too. */
   groupLives(): boolean {
     if (!this.#leads) return false;

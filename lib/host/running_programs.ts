@@ -3,6 +3,7 @@ import { DEFAULT_PATH, HostError, type RunCommand, runCommand, runningAs } from 
 import { listDir, readTextIfThere, removeIfThere, statOf } from "./file.ts";
 import { tryLockFile } from "./lock.ts";
 import { parseProcessTable, PROCESS_TABLE, type ProcessEntry, withDescendants } from "./process_table.ts";
+import { killProcesses, signalProcesses } from "./strays.ts";
 
 /** The variable that marks a program that podwire started, and the programs that it starts. */
 export const CALL_VARIABLE = "PODWIRE_CALL";
@@ -85,9 +86,9 @@ export class RunningPrograms {
     const search = new ProcessSearch(abandoned, this.#run);
     const found = await search.find();
     if (found.length > 0) {
-      sendSignal(found, "SIGTERM");
+      signalProcesses(found, "SIGTERM");
       if (!await goneWithin(GRACE_MS, search, signal)) {
-        sendSignal(await search.find(), "SIGKILL");
+        await killProcesses(() => search.find());
         if (!await goneWithin(KILLED_MS, search, signal)) {
           const pids = (await search.find()).join(", ");
           throw new HostError(
@@ -286,16 +287,6 @@ async function findMarked(
       return pid === undefined ? [] : [[Number(pid), entry] as const];
     }),
   );
-}
-
-function sendSignal(pids: readonly number[], signal: Deno.Signal): void {
-  for (const pid of pids) {
-    try {
-      Deno.kill(pid, signal);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
 }
 
 async function goneWithin(

@@ -1,3 +1,4 @@
+import { findByEnvironment, killAll } from "../processes.ts";
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { abortWhenUp, dies, kill, lives, pidsIn, sh, time } from "./shell.ts";
 
@@ -70,6 +71,21 @@ Deno.test("runCommand() ends the children of a hung program in other sessions", 
     const pids = pidsIn(outcome.stdout);
     assertEquals([outcome.ended, pids.length], ["aborted", 2]);
     for (const pid of pids) assert(await dies(pid), `process ${pid} lives`);
+  }
+});
+
+Deno.test("runCommand() lets no child escape that a hung program starts in another session while it is ended", async () => {
+  const entry = `ESCAPE=${crypto.randomUUID()}`;
+  const loop = "while :; do sleep 300 & child=$!; sleep 0.001; kill $child; wait $child; done";
+  const script =
+    `export ${entry}; for each in 1 2 3 4 5 6; do setsid sh -c 'trap "" TERM; ${loop}' 2>/dev/null & done; ` +
+    'trap "" TERM; sleep 0.1; echo up >&2; while :; do wait; done';
+  try {
+    const [outcome] = await abortWhenUp(script, { graceMs: 400 });
+    assertEquals(outcome.ended, "aborted");
+    assertEquals(await findByEnvironment(entry), []);
+  } finally {
+    await killAll(await findByEnvironment(entry));
   }
 });
 

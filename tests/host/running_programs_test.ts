@@ -70,6 +70,21 @@ Deno.test("processes that a hung program started in other sessions are ended too
     }
   }));
 
+Deno.test("no child escapes that a program in another session starts while it is ended", () =>
+  withDir(async (dir) => {
+    // Each has a child at any time, and soon another one.
+    const loop = "while :; do sleep 300 & child=$!; sleep 0.001; kill $child; wait $child; done";
+    await using program = await abandonedProgram(
+      dir,
+      C1,
+      `for each in 1 2 3 4 5 6; do setsid sh -c 'trap "" TERM; echo $$ >${dir}/'$each'; ${loop}' 2>/dev/null & done; ` +
+        `trap "" TERM; while :; do wait; done`,
+    );
+    for (const each of [1, 2, 3, 4, 5, 6]) await pidIn(`${dir}/${each}`);
+    await new RunningPrograms(dir).endAbandonedOf("c1");
+    assertEquals(await findByEnvironment(program.entry), []);
+  }));
+
 Deno.test("a daemon that left its session and its parent is left alone, with the mark of a program that hangs or has ended", () =>
   withDir(async (dir) => {
     const daemon = `(setsid sh -c 'echo $$ >${dir}/pid; exec sleep 300' &);`;
