@@ -47,7 +47,9 @@ const UINT64: Shape<unknown> = {
   schema: { type: "integer", minimum: 0 },
   read(json, path) {
     const value = numberOf(json);
-    if (value === undefined || value < 0) throw new ValidationError(path, "must be a whole number from 0");
+    if (!Number.isInteger(value) || Number(value) < 0) {
+      throw new ValidationError(path, "must be a whole number from 0");
+    }
     return json;
   },
 };

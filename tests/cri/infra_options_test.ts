@@ -123,6 +123,10 @@ Deno.test("a profile of the node is read as it is written, and what the format d
         "syscalls[0].includes is unknown",
       ],
       [
+        JSON.stringify({ ...profile, syscalls: [{ ...rule, args: [{ ...arg, value: 1.5 }] }] }),
+        "syscalls[0].args[0].value must be a whole number from 0",
+      ],
+      [
         JSON.stringify({ ...profile, syscalls: [{ ...rule, names: "kill" }] }),
         "syscalls[0].names must be an array",
       ],
