@@ -104,9 +104,9 @@ export async function settleDefaultRoutes(
   }
   const results = attached.map((network) => {
     const lost = yielded.filter((one) => one.network === network);
-    const { result } = network;
-    const kept = lost.reduce((json, { family }) => withDefaultRoute(json, family), result);
-    return lost.length > 0 ? kept : resultOf(network, choices, attached, routes);
+    // It may yield in one family, and be chosen or lose in the other.
+    const settled = resultOf(network, choices, attached, routes);
+    return lost.reduce((json, { family }) => withDefaultRoute(json, family), settled);
   });
   return { results, undo };
 }

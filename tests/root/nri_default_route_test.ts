@@ -1,6 +1,7 @@
 // The default route that an annotation asks for, in a namespace whose eth0 another program made, on the real kernel.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CniError } from "../../lib/cni/error.ts";
+import { asResult } from "../../lib/cni/result.ts";
 import { networksOf, wantedNetworksOf } from "../../lib/nri/asked_networks.ts";
 import { OWN_ANNOTATION } from "../../lib/nri/annotations.ts";
 import { parsePolicy } from "../../lib/nri/policy.ts";
@@ -108,6 +109,8 @@ for (const source of ["built-in", "1.9.1"] as const) {
       const before = await clusterPod(world);
       const sandbox = await attach(world, [{ network: "a", "default-route": ["fd00:80::9"] }]);
       assertEquals(await world.defaults(), ["10.90.0.1 eth0", "fd00:80::9 net1"]);
+      const routes = sandbox.networks.flatMap(({ result }) => asResult(result).routes ?? []);
+      assertEquals(routes.map(({ dst, gw }) => `${dst} ${gw}`), ["::/0 fd00:80::9"]);
       const kept = await routesOfEth0(world);
       assertStringIncludes(kept, "fd00:244::/56 via fd00:90::1");
       assertEquals(kept.includes("10.244.0.0/16"), false);
