@@ -9,7 +9,7 @@ import {
 } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
 import type { JsonObject } from "../cni/json.ts";
-import { restoreRoutes } from "../attachment/displaced_routes.ts";
+import { restoreRoutes, type RoutesPlace } from "../attachment/displaced_routes.ts";
 import { asCniError } from "../errors/to_cni_error.ts";
 import type { AddRoute, NextHop, RemoveRoute } from "../kernel/operation.ts";
 import type { DisplacedRoutes } from "../state/displaced_routes.ts";
@@ -20,7 +20,6 @@ import {
   EVERYTHING,
   hopsOf,
   type KernelRoute,
-  type PodPlace,
   putBack,
   removalOf,
   textOf,
@@ -31,7 +30,7 @@ import { normalIp } from "./request.ts";
 export type { AttachedNetwork } from "./kernel_defaults.ts";
 
 /** Options of {@linkcode settleDefaultRoutes}. */
-export interface DefaultRoutesOptions extends PodPlace {
+export interface DefaultRoutesOptions extends RoutesPlace {
   /**
    * Called for each network that respects routes that are not podwire's, with what it is about to change among them, so that it is on
    * record. @default {none are changed}

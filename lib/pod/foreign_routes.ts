@@ -1,8 +1,6 @@
 import { type Cidr, formatCidr, parseCidr } from "../cni/address.ts";
 import type { Family } from "../cni/default_route.ts";
 import { CniError } from "../cni/error.ts";
-import type { JsonObject } from "../cni/json.ts";
-import { asResult } from "../cni/result.ts";
 import {
   additionOf,
   mainRoutes,
@@ -12,16 +10,9 @@ import {
 } from "../attachment/displaced_routes.ts";
 import type { AddRoute, RemoveRoute, RouteInfo } from "../kernel/operation.ts";
 import type { DisplacedRoutes } from "../state/displaced_routes.ts";
+import { type AttachedNetwork, devicesOf } from "./kernel_defaults.ts";
 
 // Default routes that were in a namespace before podwire attached anything to it.
-
-/** A network that respects them. */
-export interface RespectingNetwork {
-  readonly name: string;
-  readonly ifName: string;
-  readonly result: JsonObject;
-  readonly foreignRoutes?: { readonly keep: readonly string[] } | undefined;
-}
 
 /** A default route that leads through no interface of podwire's. */
 export interface ForeignRoute extends RouteInfo {
@@ -30,21 +21,18 @@ export interface ForeignRoute extends RouteInfo {
 }
 
 /** What a network changes among them. */
-export interface Displacement<T> {
-  readonly network: T;
+export interface Displacement {
+  readonly network: AttachedNetwork;
   readonly routes: DisplacedRoutes;
 }
 
 /** Returns the default routes that are not of these networks; none if no network respects any. */
 export async function foreignDefaults(
-  networks: readonly RespectingNetwork[],
+  networks: readonly AttachedNetwork[],
   place: RoutesPlace,
 ): Promise<readonly ForeignRoute[]> {
   if (networks.every(({ foreignRoutes }) => foreignRoutes === undefined)) return [];
-  const own = new Set(networks.flatMap(({ ifName, result }) => [
-    ifName,
-    ...(asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox).map(({ name }) => name),
-  ]));
+  const own = new Set(networks.flatMap(devicesOf));
   return (await mainRoutes(place)).flatMap((route) => {
     const { dst, isUnicast, hops } = route;
     if (dst?.prefix !== 0 || !isUnicast) return [];
@@ -60,12 +48,12 @@ export async function foreignDefaults(
  *
  * @throws {CniError} kind `conflict`, if a route would come back by itself or could not be put back as it was
  */
-export async function displacedFor<T extends RespectingNetwork>(
-  choices: readonly { readonly family: Family; readonly chosen: T }[],
+export async function displacedFor(
+  choices: readonly { readonly family: Family; readonly chosen: AttachedNetwork }[],
   foreign: readonly ForeignRoute[],
   place: RoutesPlace,
-): Promise<readonly Displacement<T>[]> {
-  const found: Displacement<T>[] = [];
+): Promise<readonly Displacement[]> {
+  const found: Displacement[] = [];
   const there = foreign.length === 0 ? [] : await mainRoutes(place);
   for (const network of new Set(choices.map(({ chosen }) => chosen))) {
     if (network.foreignRoutes === undefined) continue;
@@ -85,7 +73,7 @@ export async function displacedFor<T extends RespectingNetwork>(
   return found;
 }
 
-function requireReversible({ family, isAdvertised, hops }: ForeignRoute, { name }: RespectingNetwork): void {
+function requireReversible({ family, isAdvertised, hops }: ForeignRoute, { name }: AttachedNetwork): void {
   const refuse = (why: string) =>
     new CniError(
       "conflict",
@@ -121,7 +109,7 @@ function keptRoutes(
 
 /** Returns the changes of podwire's own routes, with those around them that make room. */
 export function displacingChanges(
-  displaced: readonly Displacement<unknown>[],
+  displaced: readonly Displacement[],
   changes: readonly (AddRoute | RemoveRoute)[],
 ): readonly (AddRoute | RemoveRoute)[] {
   const all = displaced.map(({ routes }) => routes);

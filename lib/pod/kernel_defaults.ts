@@ -2,7 +2,7 @@ import { type Cidr, formatIp } from "../cni/address.ts";
 import type { Family } from "../cni/default_route.ts";
 import type { JsonObject } from "../cni/json.ts";
 import { asResult } from "../cni/result.ts";
-import type { RunCommand } from "../host/command.ts";
+import type { RoutesPlace } from "../attachment/displaced_routes.ts";
 import { kernelFor } from "../kernel/choose_kernel.ts";
 import type { AddRoute, NextHop, RemoveRoute, RouteInfo, ShowRoutes } from "../kernel/operation.ts";
 import { copyOf } from "../kernel/route_copy.ts";
@@ -21,14 +21,6 @@ export interface AttachedNetwork {
   readonly result: JsonObject;
 }
 
-/** The namespace of a pod, and how to reach it. */
-export interface PodPlace {
-  /** The path of the pod's namespace. */
-  readonly netns: string;
-  readonly run: RunCommand;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** A default route that leads somewhere, and does not come from a router. */
 export interface KernelRoute extends RouteInfo {
   readonly family: Family;
@@ -41,7 +33,7 @@ export const UNDO_MS = 10_000;
 export async function putBack(
   attached: readonly AttachedNetwork[],
   families: readonly Family[],
-  { before, run, netns }: PodPlace & { readonly before: readonly KernelRoute[] },
+  { before, run, netns }: RoutesPlace & { readonly before: readonly KernelRoute[] },
 ): Promise<void> {
   // That of the caller may be over.
   const options = { run, netns, signal: AbortSignal.timeout(UNDO_MS) };
@@ -77,10 +69,15 @@ function keyOf({ family, metric, hops }: KernelRoute): string {
   return [family, metric ?? "", ...hops.map((hop) => `${hop.device} ${textOf(hop) ?? ""}`)].join(" ");
 }
 
-/** Returns the hops of a route that lead through interfaces of the attachment. */
-export function hopsOf({ ifName, result }: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
+/** Returns the interfaces of the attachment inside the pod. */
+export function devicesOf({ ifName, result }: AttachedNetwork): readonly string[] {
   const inPod = (asResult(result).interfaces ?? []).filter(({ sandbox }) => sandbox);
-  const devices = [ifName, ...inPod.map(({ name }) => name)];
+  return [ifName, ...inPod.map(({ name }) => name)];
+}
+
+/** Returns the hops of a route that lead through interfaces of the attachment. */
+export function hopsOf(network: AttachedNetwork, { hops }: KernelRoute): readonly NextHop[] {
+  const devices = devicesOf(network);
   return hops.filter(({ device }) => devices.includes(device));
 }
 
@@ -111,7 +108,7 @@ export function textOf({ gateway }: NextHop): string | undefined {
 export async function defaultsAfter(
   changes: readonly (AddRoute | RemoveRoute)[],
   families: readonly Family[],
-  { run, netns, signal }: PodPlace,
+  { run, netns, signal }: RoutesPlace,
 ): Promise<readonly KernelRoute[]> {
   const questions = families.map((family): ShowRoutes => ({ kind: "show-routes", family, defaults: true }));
   const answers = await kernelFor(run).apply([...changes, ...questions], { netns, signal });

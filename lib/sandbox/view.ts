@@ -7,7 +7,7 @@ import { isArray, type JsonObject } from "../cni/json.ts";
 import { asResult, type Result } from "../cni/result.ts";
 import { learnNamespaces } from "../host/netns.ts";
 import type { InsidePaths } from "../inside/inside_paths.ts";
-import type { PodNetwork } from "../pod/pod_network.ts";
+import { type PodNetwork, titleMember } from "../pod/pod_network.ts";
 import type { PublishedPort } from "../state/host_port.ts";
 import type { SandboxContext } from "./context.ts";
 import type { CriSandbox } from "./cri_record.ts";
@@ -302,13 +302,12 @@ function toSandboxNetwork(
   { name, ifName, result, ports, title }: Omit<PodNetwork, "result"> & { readonly result: Result },
 ) {
   const published = ports === undefined ? {} : { ports };
-  const titled = title === undefined ? {} : { title };
   return {
     name,
     ifName,
     default: defaultRoutesIn(result).length > 0,
     result: { ...result },
     ...published,
-    ...titled,
+    ...titleMember(title),
   };
 }
