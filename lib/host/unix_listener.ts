@@ -38,14 +38,19 @@ export async function hasListener(path: string): Promise<boolean> {
  *
  * @throws As {@linkcode hasListener} does.
  */
-export async function openConnection(path: string): Promise<OpenConnection | undefined> {
-  let connection: Deno.UnixConn;
+export async function connectToUnix(path: string): Promise<Deno.UnixConn | undefined> {
   try {
-    connection = await Deno.connect({ transport: "unix", path });
+    return await Deno.connect({ transport: "unix", path });
   } catch (error) {
     if (isNoListener(error)) return undefined;
     throw error;
   }
+}
+
+/** As {@linkcode connectToUnix}, to see the end of the process that listens. */
+export async function openConnection(path: string): Promise<OpenConnection | undefined> {
+  const connection = await connectToUnix(path);
+  if (connection === undefined) return undefined;
   let isOpen = true;
   const close = () => {
     if (isOpen) connection.close();

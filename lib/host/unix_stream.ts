@@ -1,27 +1,9 @@
-import { isNoListener } from "./unix_listener.ts";
-
 /** A connection that carries bytes in both directions. Disposing of it closes it. */
 export interface ByteStream extends Disposable {
   /** Reads what is there into `buffer`, or waits; returns how many bytes, or null if the other side has closed. */
   read(buffer: Uint8Array): Promise<number | null>;
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
-}
-
-/**
- * Connects to a Unix socket; returns undefined if no process listens there.
- *
- * Requires `--allow-read` and `--allow-write`; from Deno 2.9 on `--allow-net=unix:PATH` too.
- *
- * @throws The error of Deno, if it cannot connect for another reason, such as a missing permission.
- */
-export async function connectToUnix(path: string): Promise<ByteStream | undefined> {
-  try {
-    return byteStream(await Deno.connect({ transport: "unix", path }));
-  } catch (error) {
-    if (isNoListener(error)) return undefined;
-    throw error;
-  }
 }
 
 /** Returns an open connection as a stream of bytes. */

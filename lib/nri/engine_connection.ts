@@ -4,7 +4,8 @@ import { delay, settled } from "../async/wait.ts";
 import { messageOf } from "../errors/to_cni_error.ts";
 import { listDir } from "../host/file.ts";
 import type { Logger } from "../host/log.ts";
-import { connectToUnix } from "../host/unix_stream.ts";
+import { connectToUnix } from "../host/unix_listener.ts";
+import { byteStream } from "../host/unix_stream.ts";
 import { RegisterPluginRequestSchema, Runtime } from "./generated/api_pb.ts";
 import { PluginService, type PluginServiceContext } from "./plugin_service.ts";
 import { TtrpcPeer } from "./ttrpc.ts";
@@ -79,8 +80,8 @@ export class EngineConnection implements AsyncDisposable {
   /** Connects, and returns when the connection has ended: whether podwire was registered until then. */
   async #connectOnce(): Promise<boolean> {
     const { socket, log, onConnected, pods, onEngine, registrationMs = REGISTRATION_MS } = this.#options;
-    const stream = await connectToUnix(socket);
-    if (stream === undefined) {
+    const connection = await connectToUnix(socket);
+    if (connection === undefined) {
       this.#reportAbsent();
       return false;
     }
@@ -90,7 +91,7 @@ export class EngineConnection implements AsyncDisposable {
     const service = new PluginService({ pods, log, onEngine, onSynchronized });
     let heardAt = 0;
     using peer = new TtrpcPeer({
-      stream,
+      stream: byteStream(connection),
       serves: PLUGIN_CONNECTION,
       calls: RUNTIME_CONNECTION,
       handle: (call) => {
